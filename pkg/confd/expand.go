@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package confd
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"mvdan.cc/sh/v3/syntax"
+)
+
+// ofBash reports variables that bash sets or reads itself: what they mean is
+// left to it.
+func ofBash(name string) bool {
+	switch name {
+	case "_", "HOSTNAME", "HOSTTYPE", "MACHTYPE", "OSTYPE", "PWD", "OLDPWD", "SHLVL", "UID", "EUID", "PPID", "GROUPS",
+		"DIRSTACK", "OPTIND", "OPTERR", "OPTARG", "RANDOM", "SRANDOM", "EPOCHSECONDS", "EPOCHREALTIME", "SECONDS",
+		"LINENO", "FUNCNAME", "PIPESTATUS", "SHELL", "TERM", "COLUMNS", "LINES", "MAPFILE", "REPLY", "COPROC", "PS0",
+		"PS1", "PS2", "PS3", "CHILD_MAX", "EMACS", "INPUTRC", "IGNOREEOF", "auto_resume", "histchars", "HOME", "MAIL",
+		"MAILCHECK", "MAILPATH", "READLINE_LINE", "READLINE_POINT", "READLINE_MARK", "READLINE_ARGUMENT", "FCEDIT":
+		return true
+	}
+	return steering(name)
+}
+
+// value expands a word as the value of an assignment: no splitting. status is
+// that of the last command substitution in it.
+func (m *machine) value(w *syntax.Word) (text string, status int) {
+	var b strings.Builder
+	for _, p := range w.Parts {
+		switch p := p.(type) {
+		case *syntax.Lit:
+			if strings.Contains(p.Value, "~") {
+				m.giveUp(p, "a tilde")
+			}
+			b.WriteString(unescape(p.Value))
+		case *syntax.CmdSubst:
+			var out string
+			out, status = m.substitution(p)
+			b.WriteString(out)
+		default:
+			var st int
+			out, _ := m.part(p, false, &st)
+			status = max(status, st)
+			b.WriteString(out)
+		}
+	}
+	return b.String(), status
+}
+
+// part expands a part other than a bare literal. quoted tells whether the
+// result is exempt from splitting.
+func (m *machine) part(p syntax.WordPart, inQuotes bool, status *int) (text string, quoted bool) {
+	switch p := p.(type) {
+	case *syntax.SglQuoted:
+		if p.Dollar {
+			m.giveUp(p, "an ANSI-C quoted string")
+		}
+		return p.Value, true
+	case *syntax.DblQuoted:
+		if p.Dollar || inQuotes {
+			m.giveUp(p, "a translated or nested string")
+		}
+		var b strings.Builder
+		for _, q := range p.Parts {
+			if lit, ok := q.(*syntax.Lit); ok {
+				b.WriteString(unescapeQuoted(lit.Value))
+				continue
+			}
+			out, _ := m.part(q, true, status)
+			b.WriteString(out)
+		}
+		return b.String(), true
+	case *syntax.ParamExp:
+		return m.param(p, inQuotes), inQuotes
+	case *syntax.CmdSubst:
+		out, st := m.substitution(p)
+		*status = st
+		return out, inQuotes
+	}
+	m.giveUp(p, "an expansion")
+	return "", false
+}
+
+// literal expands a word to one string in places where bash does not split.
+func (m *machine) literal(w *syntax.Word) string {
+	text, _ := m.value(w)
+	return text
+}
+
+// pattern expands a word that bash would match as a pattern, and gives up
+// where it could be more than its own text.
+func (m *machine) pattern(w *syntax.Word) string {
+	for _, p := range w.Parts {
+		switch p := p.(type) {
+		case *syntax.Lit:
+			if strings.ContainsAny(p.Value, `*?[]\~+@!()`) {
+				m.giveUp(p, "a pattern")
+			}
+		case *syntax.SglQuoted, *syntax.DblQuoted:
+		default:
+			m.giveUp(w, "a pattern from a variable")
+		}
+	}
+	return m.literal(w)
+}
+
+// fields expands a word as an argument: unquoted results are split at blanks,
+// tabs and newlines. What could be a file name pattern is left to bash.
+func (m *machine) fields(w *syntax.Word) []string {
+	var out []string
+	var cur strings.Builder
+	open := false
+	end := func() {
+		if open {
+			out = append(out, cur.String())
+			cur.Reset()
+			open = false
+		}
+	}
+	for _, p := range w.Parts {
+		if lit, ok := p.(*syntax.Lit); ok {
+			if strings.ContainsAny(lit.Value, "*?[{~") {
+				m.giveUp(lit, "a file name pattern")
+			}
+			cur.WriteString(unescape(lit.Value))
+			open = true
+			continue
+		}
+		var status int
+		text, quoted := m.part(p, false, &status)
+		if quoted {
+			cur.WriteString(text)
+			open = true
+			continue
+		}
+		if strings.ContainsAny(text, `*?[\`) {
+			m.giveUp(p, "a file name pattern in a value")
+		}
+		for i, field := range strings.FieldsFunc(" "+text, isBlank) {
+			if i > 0 || startsBlank(text) {
+				end()
+			}
+			cur.WriteString(field)
+			open = true
+		}
+		if text != "" && isBlank(rune(text[len(text)-1])) {
+			end()
+		}
+	}
+	end()
+	return out
+}
+
+func isBlank(c rune) bool { return c == ' ' || c == '\t' || c == '\n' }
+
+func startsBlank(text string) bool { return text != "" && isBlank(rune(text[0])) }
+
+// unescape removes the backslashes of unquoted text.
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+			if s[i] == '\n' {
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// unescapeQuoted removes the backslashes that count within double quotes.
+func unescapeQuoted(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) && strings.IndexByte("$`\"\\\n", s[i+1]) >= 0 {
+			i++
+			if s[i] == '\n' {
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// param is a parameter expansion with the operators that yield a value as it
+// is or a default.
+func (m *machine) param(p *syntax.ParamExp, inQuotes bool) string {
+	if p.Excl || p.Width || p.Index != nil || p.Slice != nil || p.Repl != nil || p.Names != 0 || p.Param == nil ||
+		!syntax.ValidName(p.Param.Value) || ofBash(p.Param.Value) {
+		m.giveUp(p, "an expansion of "+paramName(p))
+	}
+	v, isSet := m.vars[p.Param.Value]
+	if p.Length {
+		if p.Exp != nil {
+			m.giveUp(p, "a length with an operator")
+		}
+		m.bound(p, isSet)
+		for _, c := range []byte(v.Text) {
+			if c >= 0x80 {
+				m.giveUp(p, "the length of text that is not ASCII")
+			}
+		}
+		return strconv.Itoa(len(v.Text))
+	}
+	if p.Exp == nil {
+		m.bound(p, isSet)
+		return v.Text
+	}
+	switch p.Exp.Op {
+	case syntax.DefaultUnset, syntax.DefaultUnsetOrNull:
+		if isSet && (v.Text != "" || p.Exp.Op == syntax.DefaultUnset) {
+			return v.Text
+		}
+		return m.operand(p, inQuotes)
+	case syntax.AlternateUnset, syntax.AlternateUnsetOrNull:
+		if isSet && (v.Text != "" || p.Exp.Op == syntax.AlternateUnset) {
+			return m.operand(p, inQuotes)
+		}
+		return ""
+	case syntax.AssignUnset, syntax.AssignUnsetOrNull:
+		if isSet && (v.Text != "" || p.Exp.Op == syntax.AssignUnset) {
+			return v.Text
+		}
+		text := m.operand(p, inQuotes)
+		m.refuseAssign(p)
+		m.assign(p, p.Param.Value, text, false)
+		return text
+	}
+	m.giveUp(p, "an operator in the expansion of "+paramName(p))
+	return ""
+}
+
+func paramName(p *syntax.ParamExp) string {
+	if p.Param == nil {
+		return "a parameter"
+	}
+	return "$" + p.Param.Value
+}
+
+// refuseAssign keeps ${NAME:=word} from assigning what must not be assigned.
+func (m *machine) refuseAssign(p *syntax.ParamExp) {
+	if why := m.o.RefuseVariable(p.Param.Value); why != "" {
+		m.fail(p, "assigning %s is refused: %s", p.Param.Value, why)
+	}
+}
+
+// bound fails for unset variables under nounset, in bash's own words.
+func (m *machine) bound(p *syntax.ParamExp, isSet bool) {
+	if isSet || !m.o.Shell.Nounset {
+		return
+	}
+	io.WriteString(m.o.Stderr, fmt.Sprintf("%s: line %d: %s: unbound variable\n", m.file, p.Pos().Line(), p.Param.Value))
+	panic(&EvalError{Origin: m.origin(p), Text: p.Param.Value + ": unbound variable", Quiet: true})
+}
+
+// operand is the word behind an operator. Quoting in it follows rules of its
+// own; only plain text and simple expansions are taken here.
+func (m *machine) operand(p *syntax.ParamExp, inQuotes bool) string {
+	if p.Exp.Word == nil {
+		return ""
+	}
+	var b strings.Builder
+	for _, q := range p.Exp.Word.Parts {
+		switch q := q.(type) {
+		case *syntax.Lit:
+			if strings.ContainsAny(q.Value, "\\~'\"*?[]{}") {
+				m.giveUp(q, "quoting or a pattern behind an operator")
+			}
+			b.WriteString(q.Value)
+		case *syntax.ParamExp:
+			b.WriteString(m.param(q, inQuotes))
+		default:
+			m.giveUp(q, "quoting behind an operator")
+		}
+	}
+	return b.String()
+}
+
+// substitution is $(id -u NAME), $(seq A B) or $(qubesdb-read KEY).
+func (m *machine) substitution(p *syntax.CmdSubst) (string, int) {
+	call, quiet := m.onlyCall(p)
+	args := m.args(call)
+	switch name := call.Args[0].Lit(); {
+	case name == "id" && len(args) == 2 && args[0] == "-u" && plain(args[1]):
+		if uid, ok := m.o.Account(args[1]); ok {
+			return strconv.FormatUint(uint64(uid), 10), 0
+		}
+		if !quiet {
+			io.WriteString(m.o.Stderr, noSuchUser(args[1]))
+		}
+		return "", 1
+	case name == "seq" && len(args) == 2:
+		return m.seq(p, args), 0
+	case name == "qubesdb-read" && len(args) == 1 && quiet:
+		out, ok := m.o.QubesDB(args[0])
+		return out, toStatus(ok)
+	}
+	m.giveUp(p, "a command substitution")
+	return "", 0
+}
+
+// plain reports whether id(1) would take name as an account's name.
+func plain(name string) bool {
+	return name != "" && name[0] != '-' && name[0] != '+' && (name[0] < '0' || name[0] > '9')
+}
+
+// onlyCall is the one command of a substitution; quiet, if its standard error
+// goes to /dev/null.
+func (m *machine) onlyCall(p *syntax.CmdSubst) (call *syntax.CallExpr, quiet bool) {
+	if len(p.Stmts) == 1 && !p.TempFile && !p.ReplyVar {
+		s := p.Stmts[0]
+		call, ok := s.Cmd.(*syntax.CallExpr)
+		if ok && len(call.Assigns) == 0 && len(call.Args) > 0 && !s.Negated && !s.Background && !s.Coprocess {
+			if len(s.Redirs) == 0 {
+				return call, false
+			}
+			if r := s.Redirs[0]; len(s.Redirs) == 1 && r.N != nil && r.N.Value == "2" && r.Op == syntax.RdrOut && r.Word.Lit() == "/dev/null" {
+				return call, true
+			}
+		}
+	}
+	m.giveUp(p, "a command substitution")
+	return nil, false
+}
+
+// seq counts as seq(1) does, one number a line.
+func (m *machine) seq(p *syntax.CmdSubst, args []string) string {
+	const countMax = 100_000
+	first, err1 := strconv.ParseUint(args[0], 10, 31)
+	last, err2 := strconv.ParseUint(args[1], 10, 31)
+	if err1 != nil || err2 != nil || last >= first+countMax || strconv.FormatUint(first, 10) != args[0] || strconv.FormatUint(last, 10) != args[1] {
+		m.giveUp(p, "an odd seq")
+	}
+	var b strings.Builder
+	for i := first; i <= last; i++ {
+		if i > first {
+			b.WriteByte('\n')
+		}
+		b.WriteString(strconv.FormatUint(i, 10))
+	}
+	return b.String()
+}
