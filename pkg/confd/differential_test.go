@@ -100,7 +100,7 @@ func genFragment(t *rapid.T) string {
 func oracle(t *rapid.T, o Options, files int) (values map[string]string, ok bool) {
 	script := "qubesdb-read() { return 1; }\nset -eu -o pipefail -o errtrace; shopt -s nullglob\n"
 	for i := range files {
-		script += fmt.Sprintf("source '%s/%c.conf'\n", o.Dirs[0], 'a'+i)
+		script += fmt.Sprintf("bash -n '%[1]s/%[2]c.conf'; source '%[1]s/%[2]c.conf'\n", o.Dirs[0], 'a'+i)
 	}
 	for _, n := range names() {
 		script += fmt.Sprintf("printf '%%s=%%s\\0' %s \"${%s-unset}\"\n", n, n)

@@ -176,7 +176,7 @@ func (m *machine) ifClause(c *syntax.IfClause, errexit bool) int {
 
 func (m *machine) forClause(c *syntax.ForClause, errexit bool) int {
 	iter, ok := c.Loop.(*syntax.WordIter)
-	if !ok || c.Select || !iter.InPos.IsValid() {
+	if !ok || c.Select || !iter.InPos.IsValid() || len(c.Do) == 0 || !syntax.ValidName(iter.Name.Value) {
 		m.giveUp(c, "a loop other than over words")
 	}
 	var items []string

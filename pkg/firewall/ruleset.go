@@ -85,9 +85,12 @@ func (r *rules) base(tables ...nft.Table) {
 // rule accepts.
 func (r *rules) filterChains() {
 	for _, c := range []nft.Chain{input, forward, output} {
-		r.chain(c, "filter", c.Name, 0, "drop")
+		r.chain(c, "filter", c.Name, 0, dropPolicy)
 	}
 }
+
+// dropPolicy is the policy of the filter chains.
+const dropPolicy = "drop"
 
 func (r *rules) chain(c nft.Chain, kind, hook string, priority int, policy string) {
 	r.script = append(r.script, nft.AddChain{Chain: c, Base: &nft.Base{Type: kind, Hook: hook, Priority: priority, Policy: policy}})

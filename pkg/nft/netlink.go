@@ -3,6 +3,7 @@
 package nft
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -69,17 +70,26 @@ func netfilterSocket(groups uint32) (int, error) {
 	return fd, nil
 }
 
+// answer is one message from the kernel: body is what follows the netlink
+// header, beginning with struct nfgenmsg.
+type answer struct {
+	kind uint16
+	body []byte
+}
+
 // transact sends messages and waits until the one numbered last is
-// acknowledged. The first refusal is the error.
-func transact(last uint32, messages []byte) error {
+// acknowledged. It returns what the kernel sent besides acknowledgements; the
+// first refusal is the error.
+func transact(last uint32, messages []byte) ([]answer, error) {
 	fd, err := netfilterSocket(0)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer unix.Close(fd)
 	if err := unix.Sendto(fd, messages, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return fmt.Errorf("netlink: %w", err)
+		return nil, fmt.Errorf("netlink: %w", err)
 	}
+	var answers []answer
 	buf := make([]byte, 1<<16)
 	for {
 		n, _, err := unix.Recvfrom(fd, buf, 0)
@@ -87,42 +97,75 @@ func transact(last uint32, messages []byte) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("netlink: no answer from the kernel: %w", err)
+			return nil, fmt.Errorf("netlink: no answer from the kernel: %w", err)
 		}
-		done, err := acknowledged(buf[:n], last)
+		done, err := eachMessage(buf[:n], func(kind uint16, seq uint32, body []byte) (bool, error) {
+			if kind != unix.NLMSG_ERROR {
+				answers = append(answers, answer{kind: kind, body: bytes.Clone(body)})
+				return false, nil
+			}
+			return acknowledged(seq, last, body)
+		})
 		if done || err != nil {
-			return err
+			return answers, err
 		}
 	}
 }
 
-func acknowledged(b []byte, last uint32) (bool, error) {
+// acknowledged reads an NLMSG_ERROR: a refusal is the error, an
+// acknowledgement of the message numbered last is the end.
+func acknowledged(seq, last uint32, body []byte) (bool, error) {
+	if len(body) < 4 {
+		return false, errMalformed
+	}
+	if code := int32(binary.NativeEndian.Uint32(body)); code != 0 {
+		return false, fmt.Errorf("netlink: %w", unix.Errno(-code))
+	}
+	return seq == last, nil
+}
+
+var errMalformed = errors.New("netlink: malformed answer")
+
+// eachMessage calls f for every netlink message in b, with the message's type,
+// number and what follows its header, until f returns true or an error.
+func eachMessage(b []byte, f func(kind uint16, seq uint32, body []byte) (bool, error)) (bool, error) {
 	for len(b) >= unix.NLMSG_HDRLEN {
 		size := int(binary.NativeEndian.Uint32(b))
-		kind, seq := binary.NativeEndian.Uint16(b[4:]), binary.NativeEndian.Uint32(b[8:])
 		if size < unix.NLMSG_HDRLEN || size > len(b) {
-			return false, errors.New("netlink: malformed answer")
+			return false, errMalformed
 		}
-		if kind == unix.NLMSG_ERROR && size >= unix.NLMSG_HDRLEN+4 {
-			if code := int32(binary.NativeEndian.Uint32(b[unix.NLMSG_HDRLEN:])); code != 0 {
-				return false, fmt.Errorf("netlink: %w", unix.Errno(-code))
-			}
-			if seq == last {
-				return true, nil
-			}
+		done, err := f(binary.NativeEndian.Uint16(b[4:]), binary.NativeEndian.Uint32(b[8:]), b[unix.NLMSG_HDRLEN:size])
+		if done || err != nil {
+			return done, err
 		}
 		b = b[min(len(b), (size+3)&^3):]
 	}
 	return false, nil
 }
 
+// attributeOf finds an attribute behind struct nfgenmsg in a message's body.
+func attributeOf(body []byte, kind uint16) ([]byte, bool) {
+	const nfgenmsgLen, headerLen = 4, 4
+	b := body[min(len(body), nfgenmsgLen):]
+	for len(b) >= headerLen {
+		size := int(binary.NativeEndian.Uint16(b))
+		if size < headerLen || size > len(b) {
+			return nil, false
+		}
+		if binary.NativeEndian.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER) == kind {
+			return b[headerLen:size], true
+		}
+		b = b[min(len(b), (size+3)&^3):]
+	}
+	return nil, false
+}
+
 // FlushConntrack forgets all tracked connections of the network namespace, of
-// both families: what was established is established no more. A kernel that
-// tracks none has nothing to forget.
+// both families: what was established is established no more.
 func FlushConntrack() error {
 	const subsystem, deleteMsg = unix.NFNL_SUBSYS_CTNETLINK << 8, 2 // IPCTNL_MSG_CT_DELETE
-	err := transact(1, message(subsystem|deleteMsg, unix.NLM_F_REQUEST|unix.NLM_F_ACK, 1, nfgenmsg(unix.AF_UNSPEC, 0)))
-	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EINVAL) {
+	_, err := transact(1, message(subsystem|deleteMsg, unix.NLM_F_REQUEST|unix.NLM_F_ACK, 1, nfgenmsg(unix.AF_UNSPEC, 0)))
+	if err != nil {
 		return fmt.Errorf("forget tracked connections: %w", err)
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"whonix-networking/pkg/execx"
 	"whonix-networking/pkg/fsx"
@@ -28,12 +29,18 @@ type Exec struct{ root fsx.Root }
 // NewExec runs the nft(8) found below root, in trusted places only.
 func NewExec(root fsx.Root) *Exec { return &Exec{root: root} }
 
+// loadTimeout bounds one run of nft(8): a ruleset of hundreds of rules takes
+// some ten milliseconds.
+const loadTimeout = 20 * time.Second
+
 // Load feeds the script to `nft -f -`. The error holds nft's first complaint.
 func (e *Exec) Load(ctx context.Context, script []byte) error {
 	path, err := execx.Find(e.root, "nft")
 	if err != nil {
 		return ErrNoNft
 	}
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
 	var said bytes.Buffer
 	err = execx.Cmd{Path: path, Args: []string{"-f", "-"}, Stdin: bytes.NewReader(script), Stderr: &said}.Run(ctx)
 	if err != nil {
