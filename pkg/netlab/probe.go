@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -185,7 +186,7 @@ func isEchoReply(b []byte, v4 bool) bool {
 // Listen opens a TCP listener in the namespace.
 func (n *Namespace) Listen(uid int, addr string) (l net.Listener, err error) {
 	err = n.As(uid, func() (err error) {
-		l, err = net.Listen("tcp", addr)
+		l, err = net.Listen("tcp"+familyOf(addr), addr)
 		return err
 	})
 	return l, err
@@ -194,10 +195,18 @@ func (n *Namespace) Listen(uid int, addr string) (l net.Listener, err error) {
 // ListenPacket opens a UDP socket in the namespace.
 func (n *Namespace) ListenPacket(uid int, addr string) (c net.PacketConn, err error) {
 	err = n.As(uid, func() (err error) {
-		c, err = net.ListenPacket("udp", addr)
+		c, err = net.ListenPacket("udp"+familyOf(addr), addr)
 		return err
 	})
 	return c, err
+}
+
+// familyOf is the suffix by which package net keeps to the address's family.
+func familyOf(addr string) string {
+	if strings.HasPrefix(addr, "[") {
+		return "6"
+	}
+	return "4"
 }
 
 // dialPorts connects as uid from the first free local port of a range, so that

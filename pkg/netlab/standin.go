@@ -230,9 +230,11 @@ func (s *StandIn) Stop() {
 	s.closers = nil
 }
 
-// Query is a DNS question for name, ready to be sent.
+// Query is a DNS question for name, ready to be sent, always the same bytes.
 func Query(name string) []byte {
-	b, err := new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeA).Pack()
+	m := new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeA)
+	m.Id = 0x4242
+	b, err := m.Pack()
 	if err != nil {
 		return nil
 	}

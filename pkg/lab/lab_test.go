@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package lab
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// programs are built once, by TestMain.
+var programs string
+
+func TestMain(m *testing.M) {
+	os.Exit(testMain(m))
+}
+
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "lab-test-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	build := exec.Command("go", "build", "-trimpath", "-o", dir, "whonix-networking/cmd/whonix-firewall", "whonix-networking/cmd/enable-firewall")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		panic(string(out))
+	}
+	programs = dir
+	return m.Run()
+}
+
+func testOptions() Options {
+	return Options{
+		Firewall: filepath.Join(programs, "whonix-firewall"),
+		Enable:   filepath.Join(programs, "enable-firewall"),
+		Shipped:  "/tmp/oracle/wf/etc/whonix_firewall.d",
+		Frames:   2000,
+		Seed:     uint64(time.Now().UnixNano()),
+	}
+}
+
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// TestShippedConfigurationHolds runs everything against our own programs with
+// the shipped configuration.
+func TestShippedConfigurationHolds(t *testing.T) {
+	report, err := Try(testContext(t), testOptions(), func(r Result) {
+		if r.Verdict != Pass {
+			t.Errorf("%s: %s: saw %s, expected %s", r.Group, r.Tried, r.Seen, r.Expected)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range report.Leaks {
+		t.Errorf("leak: %s, %d times during %s", l.Packet, l.Count, l.During)
+	}
+	if !report.Passed {
+		t.Error("not passed")
+	}
+}
+
+// weakened writes one of our rulesets without the lines that contain one of
+// the texts; `A => B` puts B in place of A instead.
+func weakened(t *testing.T, golden string, changes ...string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "firewall", "testdata", "golden", golden+".nft"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(string(text), "\n")
+	for _, c := range changes {
+		before := strings.Join(lines, "")
+		if from, to, ok := strings.Cut(c, " => "); ok {
+			lines = strings.SplitAfter(strings.ReplaceAll(before, from, to), "\n")
+		} else {
+			lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, c) })
+		}
+		if strings.Join(lines, "") == before {
+			t.Fatalf("%s: nothing to change for %q", golden, c)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "weakened.nft")
+	if err := os.WriteFile(file, []byte(strings.Join(lines, "")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// TestFindsLeaks: a ruleset without one of the walls is found out, with the
+// leaking packet named.
+func TestFindsLeaks(t *testing.T) {
+	six := families()[1]
+	for _, c := range []struct {
+		name        string
+		gateway     []string // changes to the Gateway's ruleset
+		workstation []string // changes to the Workstation's
+		attempts    []attempt
+		packet      string // part of the packet that leaks to the Internet side, if one does
+		seen        string // part of what is seen
+	}{
+		{name: "D1", workstation: []string{"meta nfproto ipv6 meta l4proto != tcp"}, attempts: notTorified()[4:5], seen: "IPv6 UDP [fd19:c33d:88bc::11]:"},
+		{
+			name: "D38", gateway: []string{"fib saddr . iif oif missing", "ct direction reply counter drop"}, attempts: spoofing(six)[:1],
+			packet: "IPv6 TCP [2001:db8:1::15]:80 -> [2001:db8:66::66]:4444 SYN,ACK", seen: "SYN,ACK",
+		},
+		{name: "D3", gateway: []string{"iifname eth0 icmpv6 type nd-router-advert => icmpv6 type nd-router-advert"}, attempts: []attempt{rerouting()}, seen: "fe80::bad"},
+		{name: "D39", gateway: []string{"add rule arp whonix input"}, attempts: []attempt{arpAsks()}, seen: "the external address is answered for"},
+		{name: "D40 IPv4", gateway: []string{"filter localonly iifname"}, attempts: []attempt{tellsApart(families()[0])}, seen: "10.0.2.15: no answer; 10.0.2.14: protocol 1 type 11"},
+		{name: "D40 IPv6", gateway: []string{"filter localonly iifname"}, attempts: []attempt{tellsApart(six)}, seen: "2001:db8:1::15: no answer; 2001:db8:1::14: protocol 58"},
+		{name: "D41", gateway: []string{"add rule arp whonix output"}, attempts: []attempt{arpTells()}, seen: "ARP request by 10.0.2.15 for "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			opts := testOptions()
+			if c.gateway != nil {
+				opts.Gateway = weakened(t, "gateway-full", c.gateway...)
+			}
+			if c.workstation != nil {
+				opts.Workstation = weakened(t, "workstation-full", c.workstation...)
+			}
+			l := start(t, opts)
+			for _, a := range c.attempts {
+				seen, ok := a.try(testContext(t), l)
+				if ok || !strings.Contains(seen, c.seen) {
+					t.Errorf("%s: passed %v, saw %q, want %q in it", a.tried, ok, seen, c.seen)
+				}
+			}
+			leaks, err := l.leaks()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.packet != "" && !slices.ContainsFunc(leaks, func(k Leak) bool { return k.Packet == c.packet }) {
+				t.Errorf("leaks %v, want %s among them", leaks, c.packet)
+			}
+		})
+	}
+}
+
+// start builds a network with both firewalls loaded.
+func start(t *testing.T, opts Options) *Lab {
+	t.Helper()
+	l, err := New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	ctx := testContext(t)
+	if err := l.loadGateway(ctx, modeFull); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.loadWorkstation(ctx, modeFull); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// TestConfigurationReachesTheMachines: an administrator's drop-in counts, for
+// one machine if it is in that machine's directory.
+func TestConfigurationReachesTheMachines(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "gateway"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "gateway", "50_user.conf"), []byte("EXTERNAL_OPEN_PORTS='no such port'\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	opts := testOptions()
+	opts.Config = dir
+	l, err := New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := l.loadWorkstation(testContext(t), modeFull); err != nil {
+		t.Errorf("workstation: %v", err)
+	}
+	if err := l.loadGateway(testContext(t), modeFull); err == nil || !strings.Contains(err.Error(), "50_user.conf:1: EXTERNAL_OPEN_PORTS") {
+		t.Errorf("gateway: error %v", err)
+	}
+}
+
+// TestReport: one failure or one leak, and the whole has not passed.
+func TestReport(t *testing.T) {
+	pass, fail := Result{Group: "g", Tried: "a", Verdict: Pass}, Result{Group: "g", Tried: "b", Expected: "e", Seen: "s", Verdict: Fail}
+	leak := Leak{During: "b", Packet: "IPv4 UDP a -> b", Count: 2}
+	for _, c := range []struct {
+		report Report
+		passed bool
+	}{
+		{Report{}, false},
+		{Report{Results: []Result{pass}}, true},
+		{Report{Results: []Result{pass, fail}}, false},
+		{Report{Results: []Result{pass}, Leaks: []Leak{leak}}, false},
+	} {
+		if c.report.judge(); c.report.Passed != c.passed {
+			t.Errorf("%+v: passed %v", c.report, c.report.Passed)
+		}
+	}
+	r := Report{Results: []Result{pass, fail}, Leaks: []Leak{leak}}
+	var table, doc bytes.Buffer
+	p := &printer{w: &table}
+	for _, res := range r.Results {
+		p.result(res)
+	}
+	p.summary(&r)
+	for _, want := range []string{"\ng\n  PASS  a", "  FAIL  b", "expected: e", "LEAK  IPv4 UDP a -> b\n", "seen on the Internet side 2 times, during: b", "2 tried, 1 as expected, 1 not"} {
+		if !strings.Contains(table.String(), want) {
+			t.Errorf("no %q in\n%s", want, table.String())
+		}
+	}
+	if err := r.writeJSON(&doc); err != nil {
+		t.Fatal(err)
+	}
+	var back Report
+	if err := json.Unmarshal(doc.Bytes(), &back); err != nil || len(back.Results) != 2 || back.Leaks[0] != leak {
+		t.Errorf("%v: %s", err, doc.String())
+	}
+}
+
+// TestGenerator: the same seed, the same frames; and no port by which the
+// capture would take a frame for a permitted one.
+func TestGenerator(t *testing.T) {
+	a, b := newGenerator(7), newGenerator(7)
+	for range 5000 {
+		kindA, packetA := a.frame()
+		kindB, packetB := b.frame()
+		if kindA != kindB || !bytes.Equal(packetA, packetB) {
+			t.Fatal("the same seed gave other frames")
+		}
+		if p := a.port(); p >= torPortFirst || p == 0 {
+			t.Fatalf("port %d", p)
+		}
+		b.port()
+	}
+}
