@@ -16,17 +16,15 @@ import (
 )
 
 // lockdownScript shuts everything, loopback too: our tables without a rule,
-// every filter chain dropping. What ARP may tell stays restricted, as the
+// every filter chain dropping. What restricts ARP on a Gateway stays: the
 // machine still answers it.
 func lockdownScript(ipv6 bool) nft.Script {
 	r := &rules{}
-	tables := []nft.Table{natTable, filterTable, arpTable}
 	if ipv6 {
-		tables = append(tables, nat6Table)
+		r.script = append(r.script, nft.AddTable{Table: nat6Table}, nft.DeleteTable{Table: nat6Table})
 	}
-	r.base(tables...)
+	r.base(natTable, filterTable)
 	r.filterChains()
-	r.chain(arpInput, "filter", "input", 0, "drop")
 	return r.script
 }
 

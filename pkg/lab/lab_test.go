@@ -41,7 +41,7 @@ func testOptions() Options {
 	return Options{
 		Firewall: filepath.Join(programs, "whonix-firewall"),
 		Enable:   filepath.Join(programs, "enable-firewall"),
-		Shipped:  "/tmp/oracle/wf/etc/whonix_firewall.d",
+		Shipped:  "../../etc/whonix_firewall.d",
 		Frames:   2000,
 		Seed:     uint64(time.Now().UnixNano()),
 	}

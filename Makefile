@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+GO ?= go
+DESTDIR ?=
+# Which Debian package's files to install; all when empty.
+PACKAGE ?=
+# How long each fuzz target runs, and how many generated fragments are held
+# against bash.
+FUZZTIME ?= 20s
+FRAGMENTS ?= 10000
+BENCHTIME ?= 1s
+
+VERSION := $(shell scripts/version)
+LDFLAGS := -s -w -X whonix-networking/pkg/cli.Version=$(VERSION)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
+SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba)?sh' -- scripts .ci)
+
+export CGO_ENABLED := 0
+export GOTOOLCHAIN := local
+
+.DEFAULT_GOAL := all
+.PHONY: all demo test race fuzz bench lint man deps install debs e2e vmtest reproducible clean help
+
+all: ## build every program into build/bin
+	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o build/bin/ ./cmd/...
+
+demo: all ## show a Gateway and a Workstation that do not leak (root)
+	build/bin/whonix-lab --shipped etc/whonix_firewall.d $(DEMO)
+
+test: ## run every test; a skipped one is a failure (root)
+	$(GO) test -json ./... | $(GO) run ./scripts/testreport
+
+race: export CGO_ENABLED := 1
+race: ## run every test with the race detector (root, gcc)
+	$(GO) test -race -json ./... | CGO_ENABLED=0 $(GO) run ./scripts/testreport
+
+fuzz: ## fuzz each target for FUZZTIME, and hold FRAGMENTS fragments against bash
+	GO='$(GO)' scripts/fuzz '$(FUZZTIME)'
+	$(GO) test ./pkg/confd -run '^TestDifferential$$' -count=1 -timeout=60m -rapid.checks=$(FRAGMENTS)
+
+bench: all ## measure what has a figure to keep (root)
+	$(GO) test ./... -run '^$$' -bench . -benchtime $(BENCHTIME)
+
+lint: ## check format, vet, staticcheck, known vulnerabilities, manual pages, scripts, dependencies
+	test -z "$$(gofmt -l cmd pkg scripts | tee /dev/stderr)"
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	scripts/check-vulnerabilities '$(GO)' '$(GOVULNCHECK)'
+	mandoc -T lint -W warning man/*.[1-8]
+	shellcheck $(SCRIPTS)
+	scripts/check-tree
+	scripts/dependencies '$(GO)' | diff -u scripts/deps.txt -
+
+man: ## show the manual pages as text
+	for page in man/*.[1-8]; do mandoc -T utf8 "$$page"; done
+
+deps: ## write down the modules that each program links
+	scripts/dependencies '$(GO)' > scripts/deps.txt
+
+install: all ## install below DESTDIR, all packages or PACKAGE
+	scripts/install-package '$(DESTDIR)' $(PACKAGE)
+
+debs: ## build the Debian packages
+	@echo 'make: debs: the Debian packages are not built yet; use: make install DESTDIR=' >&2; exit 1
+
+e2e: ## boot both machines in containers with the packages installed
+	@echo 'make: e2e: there are no packages to boot with yet; use: make demo' >&2; exit 1
+
+vmtest: ## run what needs a kernel of its own in a virtual machine
+	@echo 'make: vmtest: nothing needs a kernel of its own yet; use: make test' >&2; exit 1
+
+reproducible: ## build twice, in two places, and compare
+	GO='$(GO)' scripts/reproducible
+
+clean: ## remove what was built
+	rm -rf build
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F"\t" "{ printf \"%-13s %s\\n\", \$$1, \$$2 }"
