@@ -179,8 +179,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestGrepCompatibility is acceptance 2: statements that programs look for.
-func TestGrepCompatibility(t *testing.T) {
+// TestAcceptance02_Grep holds statements that programs look for.
+func TestAcceptance02_Grep(t *testing.T) {
 	byName := map[string]string{}
 	for _, c := range goldenCases() {
 		byName[c.name] = c.ruleset(t)

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"whonix-networking/pkg/netlab"
 )
 
 // programs are built once, by TestMain.
@@ -71,6 +75,79 @@ func TestShippedConfigurationHolds(t *testing.T) {
 	if !report.Passed {
 		t.Error("not passed")
 	}
+}
+
+// tryAll fails unless every attempt goes as expected and nothing leaks.
+func tryAll(t *testing.T, l *Lab, list ...attempt) {
+	t.Helper()
+	for _, a := range list {
+		if seen, ok := a.try(testContext(t), l); !ok {
+			t.Errorf("%s: saw %s, expected %s", a.tried, seen, a.expected)
+		}
+	}
+	leaks, err := l.leaks()
+	if err != nil || len(leaks) > 0 {
+		t.Errorf("leaks %v, error %v", leaks, err)
+	}
+}
+
+// TestAcceptance10_SwitchToTimesync a running connection of the Workstation
+// stops when the Gateway goes to timesync mode.
+func TestAcceptance10_SwitchToTimesync(t *testing.T) {
+	tryAll(t, start(t, testOptions()), cutConnection())
+}
+
+// TestAcceptance14_15_23_Failures bad drop-ins and a missing nft end with
+// everything shut, and a repaired configuration opens again.
+func TestAcceptance14_15_23_Failures(t *testing.T) {
+	tryAll(t, start(t, testOptions()), failures()...)
+}
+
+// TestAcceptance26_SpoofedSources nothing answers a spoofed source outside, and
+// honest connections are served afterwards, with fresh neighbour caches.
+func TestAcceptance26_SpoofedSources(t *testing.T) {
+	l := start(t, testOptions())
+	if err := dropWorkstationFirewall(testContext(t), l); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families() {
+		tryAll(t, l, spoofing(f)...)
+	}
+	if err := l.topo.Workstation.ForgetNeighbours(); err != nil {
+		t.Fatal(err)
+	}
+	tryAll(t, l, throughTor(netlab.ServerIP), throughTor(netlab.ServerIP6), fromLinkLocal())
+}
+
+// fromLinkLocal connects from the Workstation's link-local address.
+func fromLinkLocal() attempt {
+	return attempt{"TCP from the link-local address to the Gateway's", "ends at the TransPort", func(_ context.Context, l *Lab) (string, bool) {
+		inside, err := l.topo.Inside.LinkLocal()
+		if err != nil {
+			return err.Error(), false
+		}
+		o := l.topo.Workstation.Namespace.TCP(uidUser, net.JoinHostPort(inside.String()+"%eth0", "80"), silent)
+		in, ok := l.tor.Reached(o.Local)
+		return fmt.Sprintf("%v, at port %d", o, in.Port), ok
+	}}
+}
+
+// TestAcceptance27_ARP the Gateway answers inside for its inside address only.
+func TestAcceptance27_ARP(t *testing.T) {
+	tryAll(t, start(t, testOptions()), arpAsks())
+}
+
+// TestAcceptance28_RandomFrames 20,000 frames of every kind: nothing outside
+// but ARP and neighbour discovery of the Gateway's own.
+func TestAcceptance28_RandomFrames(t *testing.T) {
+	opts := testOptions()
+	opts.Frames = 20000
+	t.Logf("seed %d", opts.Seed)
+	l := start(t, opts)
+	if err := dropWorkstationFirewall(testContext(t), l); err != nil {
+		t.Fatal(err)
+	}
+	tryAll(t, l, randomFrames())
 }
 
 // weakened writes one of our rulesets without the lines that contain one of

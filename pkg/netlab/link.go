@@ -5,6 +5,7 @@ package netlab
 import (
 	"fmt"
 	"net"
+	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -84,6 +85,27 @@ func (p Port) HardwareAddr() (addr net.HardwareAddr, err error) {
 		link, err := netlink.LinkByName(p.Interface)
 		if err == nil {
 			addr = link.Attrs().HardwareAddr
+		}
+		return err
+	})
+	return addr, err
+}
+
+// LinkLocal is the interface's IPv6 link-local address.
+func (p Port) LinkLocal() (addr netip.Addr, err error) {
+	err = p.Namespace.Do(func() error {
+		link, err := netlink.LinkByName(p.Interface)
+		if err != nil {
+			return err
+		}
+		list, err := netlink.AddrList(link, unix.AF_INET6)
+		for _, a := range list {
+			if ip, ok := netip.AddrFromSlice(a.IP); ok && ip.IsLinkLocalUnicast() {
+				addr = ip
+			}
+		}
+		if err == nil && !addr.IsValid() {
+			err = fmt.Errorf("%s of %s has no link-local address", p.Interface, p.Namespace.Name)
 		}
 		return err
 	})

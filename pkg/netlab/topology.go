@@ -85,6 +85,7 @@ func (n *Namespace) worstCase() error {
 		n.Sysctl("ipv4/conf/default/rp_filter", "0"),
 		n.Sysctl("ipv6/conf/all/accept_ra", "2"),
 		n.Sysctl("ipv6/conf/default/accept_ra", "2"),
+		n.Sysctl("ipv6/conf/default/accept_dad", "0"), // addresses count at once
 		n.Sysctl("ipv4/icmp_ratelimit", "0"),
 	)
 }
