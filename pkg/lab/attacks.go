@@ -4,6 +4,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -24,6 +25,12 @@ func dropWorkstationFirewall(ctx context.Context, l *Lab) error {
 		err = fmt.Errorf("nft flush ruleset on the workstation: %s", said)
 	}
 	return err
+}
+
+// endAttack ends the attack: the Workstation has its firewall back, and nobody
+// remembers the Ethernet addresses that the attacker made up for its own.
+func endAttack(ctx context.Context, l *Lab) error {
+	return errors.Join(l.loadWorkstation(ctx, modeFull), l.topo.Inside.ForgetNeighbours(), l.topo.Workstation.ForgetNeighbours())
 }
 
 // sender builds frames from the Workstation to the Gateway.
@@ -121,7 +128,7 @@ func attacks() []attempt {
 	for _, f := range families() {
 		list = append(list, bypasses(f)...)
 	}
-	return append(list, rerouting(), randomFrames(), throughTor(netlab.ServerIP), throughTor(netlab.ServerIP6))
+	return append(list, rerouting(), randomFrames())
 }
 
 // spoofing is D38: a Workstation that says its packets come from the

@@ -34,6 +34,7 @@ func groups() []group {
 		{"A Workstation at work, both firewalls loaded", nil, atWork()},
 		{"Programs in the Workstation that do not speak TCP", nil, notTorified()},
 		{"An attacker with root in the Workstation, its firewall gone", dropWorkstationFirewall, attacks()},
+		{"Honest programs in the Workstation, after the attack", endAttack, []attempt{throughTor(netlab.ServerIP), throughTor(netlab.ServerIP6)}},
 		{"Accounts on the Gateway", nil, gatewayAccounts()},
 		{"Before the clock is right (timesync-fail-closed)", reloadWorkstation, timesync()},
 		{"Firewalls that fail to load", nil, failures()},

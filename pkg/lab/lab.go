@@ -202,6 +202,16 @@ func (l *Lab) settle(ctx context.Context) error {
 	return nil
 }
 
+// begin loads both firewalls. What the Gateway sent before, when there was no
+// firewall yet, does not count.
+func (l *Lab) begin(ctx context.Context) error {
+	if err := errors.Join(l.loadGateway(ctx, modeFull), l.loadWorkstation(ctx, modeFull), l.settle(ctx)); err != nil {
+		return err
+	}
+	l.internet.Forget()
+	return nil
+}
+
 // loadGateway loads the Gateway's firewall in a mode, or the script given
 // instead of it. A refusal is an error with what the program said.
 func (l *Lab) loadGateway(ctx context.Context, mode string) error {

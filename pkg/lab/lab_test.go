@@ -234,11 +234,7 @@ func start(t *testing.T, opts Options) *Lab {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.Close)
-	ctx := testContext(t)
-	if err := l.loadGateway(ctx, modeFull); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.loadWorkstation(ctx, modeFull); err != nil {
+	if err := l.begin(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	return l

@@ -23,7 +23,7 @@ func Try(ctx context.Context, opts Options, each func(Result)) (*Report, error) 
 		return nil, err
 	}
 	defer l.Close()
-	if err := errors.Join(l.loadGateway(ctx, modeFull), l.loadWorkstation(ctx, modeFull)); err != nil {
+	if err := l.begin(ctx); err != nil {
 		return nil, err
 	}
 	r := &Report{Leaks: []Leak{}}

@@ -175,6 +175,13 @@ func (c *Capture) Frames() ([]Captured, error) {
 	return slices.Clone(c.frames), c.err
 }
 
+// Forget drops what was kept so far.
+func (c *Capture) Forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.frames = nil
+}
+
 // Count is the number of frames kept so far.
 func (c *Capture) Count() int {
 	c.mu.Lock()

@@ -119,7 +119,9 @@ func (s *StandIn) serve(host string, port uint16, handle func(net.Conn), describ
 	return nil
 }
 
-func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port()) }
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+}
 
 func (s *StandIn) clientOnly(_ net.Conn, port uint16) Accepted { return Accepted{Port: port} }
 
