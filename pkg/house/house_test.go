@@ -64,7 +64,7 @@ func TestPrograms(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, section := range []string{".Sh SECURITY", ".Sh EXIT STATUS", ".Fl -version"} {
+		for _, section := range []string{".Sh SECURITY", ".Sh EXIT STATUS", "Fl -version"} {
 			if !strings.Contains(string(page), section) {
 				t.Errorf("%s has no %s", pages[0], section)
 			}
