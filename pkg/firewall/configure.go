@@ -348,7 +348,7 @@ func (r *reader) host(s *Settings) {
 		r.fail("VPN_SERVERS", "", errors.New("is empty: name the addresses of the VPN's servers, or the VPN cannot be reached"))
 	}
 	if s.Timesync {
-		r.warn("firewall_mode", "%s is not implemented on a host; its rules are those of %s", ModeTimesync, ModeFull)
+		r.warnings = append(r.warnings, "firewall_mode: "+ModeTimesync+" is not implemented on a host; its rules are those of "+ModeFull)
 	}
 }
 
