@@ -348,7 +348,7 @@ func (r *reader) host(s *Settings) {
 		r.fail("VPN_SERVERS", "", errors.New("is empty: name the addresses of the VPN's servers, or the VPN cannot be reached"))
 	}
 	if s.Timesync {
-		r.warnings = append(r.warnings, "firewall_mode: "+ModeTimesync+" is not implemented on a host; its rules are those of "+ModeFull)
+		r.warnings = append(r.warnings, "firewall_mode: "+ModeTimesync+" does nothing on a host, its rules are those of "+ModeFull)
 	}
 }
 

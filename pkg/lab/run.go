@@ -156,14 +156,17 @@ func isFile(p string) bool {
 }
 
 func (o *Options) check() error {
-	for option, p := range map[string]string{"--firewall": o.Firewall, "--enable-firewall": o.Enable, "--ruleset-gateway": o.Gateway, "--ruleset-workstation": o.Workstation} {
-		if p != "" && !isFile(p) {
-			return fmt.Errorf("%s: there is no file %s", option, p)
+	for _, f := range []struct{ option, path string }{
+		{"--firewall", o.Firewall}, {"--enable-firewall", o.Enable},
+		{"--ruleset-gateway", o.Gateway}, {"--ruleset-workstation", o.Workstation},
+	} {
+		if f.path != "" && !isFile(f.path) {
+			return fmt.Errorf("%s: there is no file %s", f.option, f.path)
 		}
 	}
-	for option, p := range map[string]string{"--config": o.Config, "--shipped": o.Shipped} {
-		if fi, err := os.Stat(p); p != "" && (err != nil || !fi.IsDir()) {
-			return fmt.Errorf("%s: there is no directory %s", option, p)
+	for _, d := range []struct{ option, path string }{{"--config", o.Config}, {"--shipped", o.Shipped}} {
+		if fi, err := os.Stat(d.path); d.path != "" && (err != nil || !fi.IsDir()) {
+			return fmt.Errorf("%s: there is no directory %s", d.option, d.path)
 		}
 	}
 	if o.Frames < 0 {

@@ -149,14 +149,18 @@ func (c *Capture) take(frame []byte, outgoing bool) {
 	} else {
 		return
 	}
-	close(c.changed)
-	c.changed = make(chan struct{})
+	c.wake()
 }
 
 func (c *Capture) finish(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.err = err
+	c.wake()
+}
+
+// wake tells everybody who waits to look again; the lock is held.
+func (c *Capture) wake() {
 	close(c.changed)
 	c.changed = make(chan struct{})
 }
@@ -189,42 +193,39 @@ func (c *Capture) Count() int {
 	return len(c.frames)
 }
 
-// Wait returns the first kept frame that want agrees to, from the one numbered
-// from on, waiting for it until ctx ends.
-func (c *Capture) Wait(ctx context.Context, from int, want func(Captured) bool) (Captured, bool) {
-	for {
-		c.mu.Lock()
-		frames, changed, err := c.frames, c.changed, c.err
-		c.mu.Unlock()
-		for ; from < len(frames); from++ {
-			if want(frames[from]) {
-				return frames[from], true
-			}
-		}
-		if err != nil {
-			return Captured{}, false
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return Captured{}, false
-		}
-	}
-}
-
 // waitMark waits for a marker frame.
 func (c *Capture) waitMark(ctx context.Context, mark string) error {
+	return c.wait(ctx, func() bool { return c.marks[mark] })
+}
+
+// Wait returns the first kept frame that want agrees to, from the one numbered
+// from on, waiting for it until ctx ends.
+func (c *Capture) Wait(ctx context.Context, from int, want func(Captured) bool) (found Captured, ok bool) {
+	err := c.wait(ctx, func() bool {
+		for ; from < len(c.frames); from++ {
+			if want(c.frames[from]) {
+				found = c.frames[from]
+				return true
+			}
+		}
+		return false
+	})
+	return found, err == nil
+}
+
+// wait waits until look, which is called with the lock held, says yes.
+func (c *Capture) wait(ctx context.Context, look func() bool) error {
 	for {
 		c.mu.Lock()
-		seen, changed, err := c.marks[mark], c.changed, c.err
+		done, changed, err := look(), c.changed, c.err
 		c.mu.Unlock()
-		if seen || err != nil {
+		if done || err != nil {
 			return err
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("marker frame %q did not come: %w", mark, ctx.Err())
+			return fmt.Errorf("what was waited for did not come: %w", ctx.Err())
 		}
 	}
 }

@@ -100,23 +100,30 @@ func (n *Namespace) stream(uid int, to string, request []byte, within time.Durat
 	return o
 }
 
-// UDP sends a datagram as the account uid and waits for an answer.
-func (n *Namespace) UDP(uid int, to string, data []byte, within time.Duration) (o Outcome) {
-	var conn net.Conn
-	err := n.As(uid, func() (err error) {
-		conn, err = net.Dial("udp", to)
+// send opens a socket as the account uid and sends data.
+func (n *Namespace) send(uid int, network, to string, data []byte) (conn net.Conn, err error) {
+	err = n.As(uid, func() (err error) {
+		conn, err = net.Dial(network, to)
 		if err == nil {
 			_, err = conn.Write(data)
 		}
 		return err
 	})
-	if conn != nil {
-		defer conn.Close()
+	if err != nil && conn != nil {
+		conn.Close()
+		conn = nil
 	}
+	return conn, err
+}
+
+// UDP sends a datagram as the account uid and waits for an answer.
+func (n *Namespace) UDP(uid int, to string, data []byte, within time.Duration) (o Outcome) {
+	conn, err := n.send(uid, "udp", to, data)
 	if err != nil {
 		o.Verdict = verdictOf(err)
 		return o
 	}
+	defer conn.Close()
 	o.Local = conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	_ = conn.SetReadDeadline(time.Now().Add(within))
 	buf := make([]byte, 2048)
@@ -145,21 +152,12 @@ func (n *Namespace) Ping(to string, within time.Duration) (o Outcome) {
 		sum := Checksum(message)
 		message[2], message[3] = byte(sum>>8), byte(sum)
 	}
-	var conn net.Conn
-	err = n.Do(func() (err error) {
-		conn, err = net.Dial(network, to)
-		if err == nil {
-			_, err = conn.Write(message)
-		}
-		return err
-	})
-	if conn != nil {
-		defer conn.Close()
-	}
+	conn, err := n.send(0, network, to, message)
 	if err != nil {
 		o.Verdict = verdictOf(err)
 		return o
 	}
+	defer conn.Close()
 	_ = conn.SetReadDeadline(time.Now().Add(within))
 	buf := make([]byte, 2048)
 	for {
