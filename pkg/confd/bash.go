@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -220,7 +221,7 @@ func (c *collector) snapshot(flags string, next func() string) {
 			return
 		}
 	}
-	for _, name := range slices.Sorted(keys(now)) {
+	for _, name := range slices.Sorted(maps.Keys(now)) {
 		c.note(name, now[name])
 	}
 	for name := range c.vars {
@@ -369,16 +370,6 @@ func cmpError(err error) error {
 		return errors.New("no report")
 	}
 	return err
-}
-
-func keys[V any](m map[string]V) func(yield func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 // confirmSyntaxError asks bash about a file that could not be parsed here: its

@@ -52,15 +52,25 @@ func TestCleanEnvironment(t *testing.T) {
 // TestCancel: the end of the context ends the child, also one that ignores the
 // polite signal.
 func TestCancel(t *testing.T) {
-	for _, script := range []string{"exec sleep 60", "trap '' TERM; while :; do :; done"} {
-		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	for script, status := range map[string]int{"echo; exec sleep 60": 143, "trap '' TERM; echo; while :; do :; done": 137} {
+		ctx, cancel := context.WithCancel(context.Background())
+		c := shell(script)
+		c.Stdout = cancelOnWrite(cancel)
 		start := time.Now()
-		err := shell("exec 2>/dev/null; " + script).Run(ctx)
+		err := c.Run(ctx)
 		cancel()
-		if err == nil || time.Since(start) > 10*time.Second {
-			t.Errorf("%s: %v after %v", script, err, time.Since(start))
+		if Status(err) != status || time.Since(start) > 10*time.Second {
+			t.Errorf("%s: %v after %v, want status %d", script, err, time.Since(start), status)
 		}
 	}
+}
+
+// cancelOnWrite cancels when the child says that it is ready.
+type cancelOnWrite func()
+
+func (c cancelOnWrite) Write(p []byte) (int, error) {
+	c()
+	return len(p), nil
 }
 
 // TestFind looks in trusted places below the root only.

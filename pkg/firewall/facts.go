@@ -3,8 +3,10 @@
 package firewall
 
 import (
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -42,9 +44,9 @@ func (r *run) facts() (*Facts, error) {
 		return nil, err
 	}
 	f.Addresses = func(i nft.Interface) (out []netip.Addr) {
-		for name, addrs := range byName {
+		for _, name := range slices.Sorted(maps.Keys(byName)) {
 			if i.Matches(name) {
-				out = append(out, addrs...)
+				out = append(out, byName[name]...)
 			}
 		}
 		return out
