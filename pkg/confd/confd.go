@@ -5,8 +5,9 @@
 // part knows the file and line that set it.
 //
 // There are two tiers with identical results. What lies in a static subset
-// (assignments, quoting, parameter expansion, conditionals, loops over words,
-// return, and the commands test, id -u, seq, qubesdb-read) is evaluated here.
+// (assignments, arrays, quoting, parameter expansion, conditionals, loops over
+// words, functions without arguments, return, and the commands test, id -u,
+// seq, qubesdb-read) is evaluated here.
 // As soon as a fragment needs more, the attempt, which has no effects, is
 // given up, and all fragments are evaluated by one bash process instead. A
 // construct about which there is doubt is outside the subset.
@@ -95,6 +96,8 @@ type Value struct {
 	Text  string
 	Array []string // all elements, for arrays only
 	Parts []Part   // oldest first; together they are Text
+
+	isArray bool // an array also with one element or none
 }
 
 // Tier is the way an evaluation went.

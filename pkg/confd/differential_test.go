@@ -31,7 +31,7 @@ func genWord(t *rapid.T) string {
 		"${" + name + ":-" + bare + "}", `"${` + name + ":-" + bare + `}"`, "${" + name + "-" + bare + "}", `"${` + name + `:+` + bare + `}"`,
 		"${" + name + "+set}", "${" + name + ":=" + bare + "}", "${#" + name + "}", `"` + lit + "$" + name + `"`, name + "$" + name + "x",
 		`a\ b`, `"a\"b\$c\\d\e"`, `'a'"b"c`, "\"\\\n   a \\\n   b \\\n\"", "a\\\nb", "$(id -u root)", "$(seq 3 6)", `" $(seq 9100 9102) "`,
-		`"$(id -u no-such-account 2>/dev/null)"`, `""`, `''`, "$'a\\tb'", "$((1+2))", "${" + name + "%b}", "${" + name + "/a/b}", "~", "a*", "{a,b}", "`echo x`",
+		`"$(id -u no-such-account 2>/dev/null)"`, `""`, `''`, "$'a\\tb'", "$((1+2))", "${" + name + "%b}", "${" + name + "/a/b}", "${" + name + "//./-}", "${" + name + "#a}", "${" + name + "^^}", `$'x\ty\'z'`, "${" + name + "%%0}", "~", "a*", "{a,b}", "`echo x`",
 	}).Draw(t, "word")
 }
 
@@ -83,7 +83,7 @@ func genStatement(t *rapid.T, depth int) string {
 	case 10:
 		return rapid.SampledFrom([]string{"return 0", "[ -e /nothing ] && return 0", "[ -e /etc ] || return 0", "{ A=block; }", "! [ a = a ] || B=b"}).Draw(t, "flow")
 	default:
-		return rapid.SampledFrom([]string{"f() { A=f; }\nf", "ARR=(1 2)\nA=${ARR[1]}", "read -r A <<< x", "export B=exported", "false", "A=$NOPE", "return 1", "exit 0"}).Draw(t, "rare")
+		return rapid.SampledFrom([]string{"f() { A=f; [ -n \"$B\" ] && B=g; }\nf", "ARR=(1 2)\nA=${ARR[1]}", "ARR=($A \"$B\" x)\nfor i in \"${ARR[@]}\"; do LIST+=\"<$i>\"; done\nC=$ARR", "g() { return 1; }\ng || A=g", "h() { LIST+=h; }", "read -r A <<< x", "export B=exported", "false", "A=$NOPE", "return 1", "exit 0"}).Draw(t, "rare")
 	}
 }
 

@@ -56,7 +56,7 @@ func (m *machine) part(p syntax.WordPart, inQuotes bool, status *int) (text stri
 	switch p := p.(type) {
 	case *syntax.SglQuoted:
 		if p.Dollar {
-			m.giveUp(p, "an ANSI-C quoted string")
+			return m.ansiC(p), true
 		}
 		return p.Value, true
 	case *syntax.DblQuoted:
@@ -74,6 +74,9 @@ func (m *machine) part(p syntax.WordPart, inQuotes bool, status *int) (text stri
 		}
 		return b.String(), true
 	case *syntax.ParamExp:
+		if _, all := m.elements(p); all {
+			m.giveUp(p, "all elements of an array in one word")
+		}
 		return m.param(p, inQuotes), inQuotes
 	case *syntax.CmdSubst:
 		out, st := m.substitution(p)
@@ -110,6 +113,9 @@ func (m *machine) pattern(w *syntax.Word) string {
 // fields expands a word as an argument: unquoted results are split at blanks,
 // tabs and newlines. What could be a file name pattern is left to bash.
 func (m *machine) fields(w *syntax.Word) []string {
+	if list, ok := m.wholeArray(w); ok {
+		return list
+	}
 	var out []string
 	var cur strings.Builder
 	open := false
@@ -154,6 +160,54 @@ func (m *machine) fields(w *syntax.Word) []string {
 	return out
 }
 
+// wholeArray is a word that is just "${NAME[@]}": each element one field.
+func (m *machine) wholeArray(w *syntax.Word) ([]string, bool) {
+	if len(w.Parts) != 1 {
+		return nil, false
+	}
+	q, ok := w.Parts[0].(*syntax.DblQuoted)
+	if !ok || q.Dollar || len(q.Parts) != 1 {
+		return nil, false
+	}
+	p, ok := q.Parts[0].(*syntax.ParamExp)
+	if !ok {
+		return nil, false
+	}
+	return m.elements(p)
+}
+
+// elements are those of ${NAME[@]}, if p is that and NAME an array.
+func (m *machine) elements(p *syntax.ParamExp) ([]string, bool) {
+	index, ok := p.Index.(*syntax.Word)
+	if !ok || index.Lit() != "@" || p.Excl || p.Length || p.Width || p.Slice != nil || p.Repl != nil || p.Exp != nil || p.Param == nil {
+		return nil, false
+	}
+	v := m.vars[p.Param.Value]
+	return v.Array, v.isArray
+}
+
+// ansiC is $'...' with the escapes that stand for one character.
+func (m *machine) ansiC(p *syntax.SglQuoted) string {
+	var b strings.Builder
+	for i := 0; i < len(p.Value); i++ {
+		c := p.Value[i]
+		if c != '\\' {
+			b.WriteByte(c)
+			continue
+		}
+		i++
+		at := -1
+		if i < len(p.Value) {
+			at = strings.IndexByte(`abefnrtv\'"`, p.Value[i])
+		}
+		if at < 0 {
+			m.giveUp(p, "an escape in an ANSI-C quoted string")
+		}
+		b.WriteByte("\a\b\x1b\f\n\r\t\v\\'\""[at])
+	}
+	return b.String()
+}
+
 func isBlank(c rune) bool { return c == ' ' || c == '\t' || c == '\n' }
 
 func startsBlank(text string) bool { return text != "" && isBlank(rune(text[0])) }
@@ -194,52 +248,110 @@ func unescapeQuoted(s string) string {
 	return b.String()
 }
 
-// param is a parameter expansion with the operators that yield a value as it
-// is or a default.
+// param is a parameter expansion, as far as its operators take plain text.
 func (m *machine) param(p *syntax.ParamExp, inQuotes bool) string {
-	if p.Excl || p.Width || p.Index != nil || p.Slice != nil || p.Repl != nil || p.Names != 0 || p.Param == nil ||
+	if p.Excl || p.Width || p.Index != nil || p.Slice != nil || p.Names != 0 || p.Param == nil ||
 		!syntax.ValidName(p.Param.Value) || ofBash(p.Param.Value) {
 		m.giveUp(p, "an expansion of "+paramName(p))
 	}
 	v, isSet := m.vars[p.Param.Value]
-	if p.Length {
-		if p.Exp != nil {
-			m.giveUp(p, "a length with an operator")
-		}
+	switch {
+	case v.isArray && len(v.Array) == 0:
+		m.giveUp(p, "an empty array")
+	case p.Length:
 		m.bound(p, isSet)
-		for _, c := range []byte(v.Text) {
-			if c >= 0x80 {
-				m.giveUp(p, "the length of text that is not ASCII")
-			}
-		}
+		m.onlyASCII(p, v.Text)
 		return strconv.Itoa(len(v.Text))
-	}
-	if p.Exp == nil {
+	case p.Repl != nil:
+		m.bound(p, isSet)
+		return m.replace(p, v.Text)
+	case p.Exp == nil:
 		m.bound(p, isSet)
 		return v.Text
 	}
+	return m.operator(p, v, isSet, inQuotes)
+}
+
+func (m *machine) onlyASCII(n syntax.Node, text string) {
+	for i := range len(text) {
+		if text[i] >= 0x80 {
+			m.giveUp(n, "text that is not ASCII, in an operation on characters")
+		}
+	}
+}
+
+// replace is ${NAME/pattern/text} or ${NAME//pattern/text}.
+func (m *machine) replace(p *syntax.ParamExp, text string) string {
+	from, with := m.plainWord(p, p.Repl.Orig), m.plainWord(p, p.Repl.With)
+	if from == "" || strings.HasPrefix(from, "#") || strings.Contains(with, "&") {
+		m.giveUp(p, "a replacement")
+	}
+	if p.Repl.All {
+		return strings.ReplaceAll(text, from, with)
+	}
+	return strings.Replace(text, from, with, 1)
+}
+
+// operator is ${NAME op word}.
+func (m *machine) operator(p *syntax.ParamExp, v Value, isSet, inQuotes bool) string {
+	orNull := isSet && v.Text != ""
 	switch p.Exp.Op {
 	case syntax.DefaultUnset, syntax.DefaultUnsetOrNull:
-		if isSet && (v.Text != "" || p.Exp.Op == syntax.DefaultUnset) {
+		if orNull || isSet && p.Exp.Op == syntax.DefaultUnset {
 			return v.Text
 		}
 		return m.operand(p, inQuotes)
 	case syntax.AlternateUnset, syntax.AlternateUnsetOrNull:
-		if isSet && (v.Text != "" || p.Exp.Op == syntax.AlternateUnset) {
+		if orNull || isSet && p.Exp.Op == syntax.AlternateUnset {
 			return m.operand(p, inQuotes)
 		}
 		return ""
 	case syntax.AssignUnset, syntax.AssignUnsetOrNull:
-		if isSet && (v.Text != "" || p.Exp.Op == syntax.AssignUnset) {
+		if orNull || isSet && p.Exp.Op == syntax.AssignUnset {
 			return v.Text
 		}
 		text := m.operand(p, inQuotes)
 		m.refuseAssign(p)
 		m.assign(p, p.Param.Value, text, false)
 		return text
+	case syntax.RemSmallSuffix, syntax.RemLargeSuffix:
+		m.bound(p, isSet)
+		return strings.TrimSuffix(v.Text, m.plainWord(p, p.Exp.Word))
+	case syntax.RemSmallPrefix, syntax.RemLargePrefix:
+		m.bound(p, isSet)
+		return strings.TrimPrefix(v.Text, m.plainWord(p, p.Exp.Word))
+	case syntax.UpperAll, syntax.LowerAll:
+		m.bound(p, isSet)
+		m.onlyASCII(p, v.Text)
+		if p.Exp.Word != nil {
+			m.giveUp(p, "an operator in the expansion of "+paramName(p))
+		}
+		if p.Exp.Op == syntax.UpperAll {
+			return strings.ToUpper(v.Text)
+		}
+		return strings.ToLower(v.Text)
 	}
 	m.giveUp(p, "an operator in the expansion of "+paramName(p))
 	return ""
+}
+
+// plainWord is the pattern or text of an operator if it is letters, digits and
+// the like, which stand for themselves.
+func (m *machine) plainWord(p *syntax.ParamExp, w *syntax.Word) string {
+	if w == nil {
+		return ""
+	}
+	text := w.Lit()
+	for _, c := range text {
+		if c != '.' && c != ':' && c != '_' && c != '-' && c != '/' && c != '+' && c != ',' &&
+			(c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			m.giveUp(p, "a pattern behind an operator")
+		}
+	}
+	if text == "" && len(w.Parts) > 0 {
+		m.giveUp(p, "a pattern behind an operator")
+	}
+	return text
 }
 
 func paramName(p *syntax.ParamExp) string {

@@ -30,16 +30,24 @@ type machine struct {
 	ctx   context.Context
 	file  string
 	vars  map[string]Value
+	funcs map[string]function
+	depth int // of function calls
 	steps int
 }
 
-// leave ends a fragment: `return`.
+// function is a shell function and the fragment that defined it.
+type function struct {
+	body *syntax.Stmt
+	file string
+}
+
+// leave ends a function or a fragment: `return`.
 type leave struct{ status int }
 
 // native evaluates the fragments here. A *notStatic error says that bash is
 // needed; nothing has happened then.
 func (o *Options) native(ctx context.Context, frags []fragment) (map[string]Value, error) {
-	m := &machine{o: o, ctx: ctx, vars: map[string]Value{}}
+	m := &machine{o: o, ctx: ctx, vars: map[string]Value{}, funcs: map[string]function{}}
 	for name, text := range o.environ() {
 		m.vars[name] = Value{Text: text, Parts: []Part{{Text: text}}}
 	}
@@ -123,7 +131,7 @@ func (m *machine) stmt(s *syntax.Stmt, errexit bool) int {
 func (m *machine) command(c syntax.Command, errexit bool) int {
 	switch c := c.(type) {
 	case *syntax.CallExpr:
-		status := m.simple(c)
+		status := m.simple(c, errexit)
 		if status != 0 && errexit {
 			m.fail(c, "the command failed with status %d", status)
 		}
@@ -144,6 +152,8 @@ func (m *machine) command(c syntax.Command, errexit bool) int {
 		return m.caseClause(c, errexit)
 	case *syntax.Block:
 		return m.stmts(c.Stmts, errexit, 0)
+	case *syntax.FuncDecl:
+		return m.define(c)
 	}
 	m.giveUp(c, fmt.Sprintf("a construct of the kind %T", c)[len("a construct of the kind *syntax."):])
 	return 0
@@ -210,7 +220,7 @@ func (m *machine) caseClause(c *syntax.CaseClause, errexit bool) int {
 func anything(w *syntax.Word) bool { return w.Lit() == "*" }
 
 // simple is an assignment or a command.
-func (m *machine) simple(c *syntax.CallExpr) int {
+func (m *machine) simple(c *syntax.CallExpr, errexit bool) int {
 	if len(c.Args) == 0 {
 		status := 0
 		for _, a := range c.Assigns {
@@ -222,6 +232,9 @@ func (m *machine) simple(c *syntax.CallExpr) int {
 		m.giveUp(c, "a variable set for one command")
 	}
 	name := c.Args[0].Lit()
+	if f, ok := m.funcs[name]; ok {
+		return m.call(c, f, errexit)
+	}
 	switch name {
 	case ":", "true":
 		m.args(c)
@@ -238,6 +251,44 @@ func (m *machine) simple(c *syntax.CallExpr) int {
 	}
 	m.giveUp(c, "a command")
 	return 0
+}
+
+// define keeps a function. One that takes the place of a command known here is
+// left to bash, and so are odd names.
+func (m *machine) define(c *syntax.FuncDecl) int {
+	name := c.Name.Value
+	switch name {
+	case ":", "true", "false", "[", "test", "return", "exit", "id", "seq", "qubesdb-read":
+		m.giveUp(c, "a function in the place of a command")
+	}
+	if !syntax.ValidName(name) || len(c.Body.Redirs) > 0 {
+		m.giveUp(c, "an odd function")
+	}
+	m.funcs[name] = function{c.Body, m.file}
+	return 0
+}
+
+// call runs a function without arguments.
+func (m *machine) call(c *syntax.CallExpr, f function, errexit bool) (status int) {
+	const depthMax = 100
+	if len(c.Args) > 1 || m.depth >= depthMax {
+		m.giveUp(c, "a function with arguments, or one that calls itself")
+	}
+	file := m.file
+	m.file = f.file
+	m.depth++
+	defer func() {
+		m.file = file
+		m.depth--
+		switch p := recover().(type) {
+		case nil:
+		case leave:
+			status = p.status
+		default:
+			panic(p)
+		}
+	}()
+	return m.stmt(f.body, errexit)
 }
 
 // args expands a command's arguments, for the failures that may bring.
@@ -263,8 +314,11 @@ func (m *machine) leave(c *syntax.CallExpr) {
 
 // assignment returns the status of the last command substitution in the value.
 func (m *machine) assignment(a *syntax.Assign) int {
-	if a.Naked || a.Index != nil || a.Array != nil {
-		m.giveUp(a, "an array")
+	if a.Naked || a.Index != nil {
+		m.giveUp(a, "an element of an array")
+	}
+	if a.Array != nil {
+		return m.arrayAssignment(a)
 	}
 	text, status := "", 0
 	if a.Value != nil {
@@ -280,6 +334,9 @@ func (m *machine) assign(n syntax.Node, name, text string, add bool) {
 	}
 	part := Part{text, m.origin(n)}
 	old, isSet := m.vars[name]
+	if old.isArray {
+		m.giveUp(n, "an array used as a plain variable")
+	}
 	if add && isSet {
 		m.vars[name] = Value{Text: old.Text + text, Parts: append(slices.Clone(old.Parts), part)}
 		if len(old.Text)+len(text) > valueMax {
@@ -288,6 +345,35 @@ func (m *machine) assign(n syntax.Node, name, text string, add bool) {
 		return
 	}
 	m.vars[name] = Value{Text: text, Parts: []Part{part}}
+}
+
+// arrayAssignment is NAME=(...) or NAME+=(...) with plain elements.
+func (m *machine) arrayAssignment(a *syntax.Assign) int {
+	name := a.Name.Value
+	if ofBash(name) {
+		m.giveUp(a, "a variable of bash's own ("+name+")")
+	}
+	old, isSet := m.vars[name]
+	if a.Append && isSet && !old.isArray {
+		m.giveUp(a, "a plain variable used as an array")
+	}
+	var elements []string
+	if a.Append {
+		elements = slices.Clone(old.Array)
+	}
+	for _, e := range a.Array.Elems {
+		if e.Index != nil || e.Value == nil {
+			m.giveUp(a, "an array with indices")
+		}
+		elements = append(elements, m.fields(e.Value)...)
+	}
+	v := Value{Array: elements, isArray: true}
+	if len(elements) > 0 {
+		v.Text = elements[0]
+	}
+	v.Parts = []Part{{v.Text, m.origin(a)}}
+	m.vars[name] = v
+	return 0
 }
 
 // valueMax bounds a value that grows in a loop.

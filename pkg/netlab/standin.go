@@ -50,8 +50,11 @@ type StandIn struct {
 
 	mu       sync.Mutex
 	accepted map[netip.AddrPort]Accepted
+	serving  map[net.Conn]bool // connections that Stop has to end
 	closers  []io.Closer
 	wg       sync.WaitGroup
+	ctx      context.Context // of the stand-in's own connections
+	cancel   context.CancelFunc
 }
 
 // Accepted is how a connection reached the stand-in.
@@ -62,9 +65,10 @@ type Accepted struct {
 
 // Start opens the ports; where is each one's listening address without port.
 func (s *StandIn) Start(where []string, socks []uint16, trans, dnsPorts []uint16) error {
-	s.accepted = map[netip.AddrPort]Accepted{}
+	s.accepted, s.serving = map[netip.AddrPort]Accepted{}, map[net.Conn]bool{}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	server, err := socks5.New(&socks5.Config{
-		Dial:   func(ctx context.Context, network, to string) (net.Conn, error) { return s.dial(ctx, network, to) },
+		Dial:   func(_ context.Context, network, to string) (net.Conn, error) { return s.dial(network, to) },
 		Logger: log.New(io.Discard, "", 0),
 	})
 	if err != nil {
@@ -107,16 +111,33 @@ func (s *StandIn) serve(host string, port uint16, handle func(net.Conn), describ
 			if err != nil {
 				continue
 			}
-			s.mu.Lock()
-			s.accepted[unmap(c.RemoteAddr().(*net.TCPAddr).AddrPort())] = describe(c, port)
-			s.mu.Unlock()
+			s.begin(c, describe(c, port))
 			go func() {
-				defer c.Close()
+				defer s.end(c)
 				handle(c)
 			}()
 		}
 	}()
 	return nil
+}
+
+func (s *StandIn) begin(c net.Conn, how Accepted) {
+	s.wg.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accepted[unmap(c.RemoteAddr().(*net.TCPAddr).AddrPort())] = how
+	s.serving[c] = true
+	if s.ctx.Err() != nil {
+		c.Close() // Stop has come in between, and will not see it
+	}
+}
+
+func (s *StandIn) end(c net.Conn) {
+	c.Close()
+	s.mu.Lock()
+	delete(s.serving, c)
+	s.mu.Unlock()
+	s.wg.Done()
 }
 
 func unmap(a netip.AddrPort) netip.AddrPort {
@@ -138,32 +159,33 @@ func (s *StandIn) Reached(client netip.AddrPort) (Accepted, bool) {
 	return a, ok
 }
 
-func (s *StandIn) dial(ctx context.Context, network, to string) (net.Conn, error) {
+func (s *StandIn) dial(network, to string) (net.Conn, error) {
+	const limit = 2 * time.Second
+	ctx, cancel := context.WithTimeout(s.ctx, limit)
+	defer cancel()
 	return s.Namespace.dialPorts(ctx, s.UID, network, to, s.Ports)
 }
 
 // transparent relays a redirected connection to where it was meant to go.
 func (s *StandIn) transparent(c net.Conn) {
 	to, err := originalDestination(c.(*net.TCPConn))
-	if err != nil {
-		return
-	}
-	const limit = 2 * time.Second
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	if to.Addr().IsPrivate() || to.Addr().IsLoopback() {
+	if err != nil || to.Addr().IsPrivate() || to.Addr().IsLoopback() {
 		return // as Tor, which refuses such destinations
 	}
-	out, err := s.dial(ctx, "tcp", to.String())
+	out, err := s.dial("tcp", to.String())
 	if err != nil {
 		return
 	}
 	defer out.Close()
+	sent := make(chan struct{})
 	go func() {
+		defer close(sent)
 		_, _ = io.Copy(out, c)
 		_ = out.(*net.TCPConn).CloseWrite()
 	}()
 	_, _ = io.Copy(c, out)
+	c.Close()
+	<-sent
 }
 
 // originalDestination is where a redirected connection was addressed to.
@@ -223,11 +245,19 @@ func (s *StandIn) resolve(w dns.ResponseWriter, q *dns.Msg) {
 	_ = w.WriteMsg(m)
 }
 
-// Stop closes the ports.
+// Stop closes the ports and waits until nothing of the stand-in runs.
 func (s *StandIn) Stop() {
 	for _, c := range s.closers {
 		c.Close()
 	}
+	if s.cancel != nil {
+		s.cancel()
+	}
+	s.mu.Lock()
+	for c := range s.serving {
+		c.Close()
+	}
+	s.mu.Unlock()
 	s.wg.Wait()
 	s.closers = nil
 }
