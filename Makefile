@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+# A command that fails in a pipe fails the target: without this a go that was
+# killed would leave testreport with what had passed until then.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
 GO ?= go
 DESTDIR ?=
 # Which Debian package's files to install; all when empty.
@@ -43,7 +48,7 @@ bench: all ## measure what has a figure to keep (root)
 	$(GO) test ./... -run '^$$' -bench . -benchtime $(BENCHTIME)
 
 lint: ## check format, vet, staticcheck, known vulnerabilities, manual pages, scripts, dependencies
-	test -z "$$(gofmt -l cmd pkg scripts | tee /dev/stderr)"
+	unformatted=$$(gofmt -l cmd pkg scripts); test -z "$$unformatted" || { echo "$$unformatted" >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	scripts/check-vulnerabilities '$(GO)' '$(GOVULNCHECK)'
