@@ -79,6 +79,18 @@ type Cmd struct {
 // is a *StatusError; one that could not be started is any other error. When
 // ctx ends the child gets SIGTERM, then SIGKILL.
 func (c Cmd) Run(ctx context.Context) error {
+	r, err := c.Start(ctx)
+	if err != nil {
+		return err
+	}
+	return r.Wait()
+}
+
+// Running is a child that was started.
+type Running struct{ cmd *exec.Cmd }
+
+// Start starts the child; the caller must Wait.
+func (c Cmd) Start(ctx context.Context) (*Running, error) {
 	cmd := exec.CommandContext(ctx, c.Path, c.Args...)
 	cmd.Env = c.Env
 	if cmd.Env == nil {
@@ -87,10 +99,15 @@ func (c Cmd) Run(ctx context.Context) error {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, c.Stdout, c.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	cmd.WaitDelay = killDelay
-	err := cmd.Run()
+	return &Running{cmd}, cmd.Start()
+}
+
+// Wait returns how the child ended, as Run does.
+func (r *Running) Wait() error {
+	err := r.cmd.Wait()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		return &StatusError{Path: c.Path, Status: status(exit)}
+		return &StatusError{Path: r.cmd.Path, Status: status(exit)}
 	}
 	return err
 }

@@ -54,7 +54,7 @@ func load(t *testing.T, n *netlab.Namespace, role whonix.Role, vars ...string) {
 
 func loadText(t *testing.T, n *netlab.Namespace, script string) {
 	t.Helper()
-	err := n.Do(func() error { return nft.NewExec(fsx.Host).Load(context.Background(), []byte(script)) })
+	err := n.Do(func() error { return nft.Load(context.Background(), nft.NewExec(fsx.Host), []byte(script)) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -398,7 +398,7 @@ func BenchmarkLoad(b *testing.B) {
 			}
 			ours += time.Since(start)
 			start = time.Now()
-			if err := g.nft.Load(context.Background(), script); err != nil {
+			if err := nft.Load(context.Background(), g.nft, script); err != nil {
 				b.Fatal(err)
 			}
 			floor += time.Since(start)

@@ -25,7 +25,11 @@ type enableRig struct {
 	drops                     bool // what the kernel says
 }
 
-func (g *enableRig) Load(_ context.Context, script []byte) error {
+func (g *enableRig) Start(context.Context) (nft.Transaction, error) { return g, nil }
+
+func (g *enableRig) Abandon() {}
+
+func (g *enableRig) Commit([]byte) error {
 	g.byNft++
 	return g.nftErr
 }
@@ -170,7 +174,9 @@ func TestEnableArguments(t *testing.T) {
 // way; and a load opens again.
 func TestLockdown(t *testing.T) {
 	for name, shut := range map[string]func() error{
-		"nft":     func() error { return nft.NewExec(fsx.Host).Load(context.Background(), lockdownScript(true).Bytes()) },
+		"nft": func() error {
+			return nft.Load(context.Background(), nft.NewExec(fsx.Host), lockdownScript(true).Bytes())
+		},
 		"netlink": func() error { return nft.LoadNetlink(lockdownScript(true)) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -45,7 +45,7 @@ func newShutter(root fsx.Root) *shutter {
 // that the network may be open.
 func (s *shutter) shut(ctx context.Context, env cli.Env) error {
 	script := lockdownScript(s.root.Exists(ipv6Dir))
-	byNft := s.nft.Load(ctx, script.Bytes())
+	byNft := nft.Load(ctx, s.nft, script.Bytes())
 	if byNft == nil {
 		return nil
 	}

@@ -150,11 +150,13 @@ func (r *run) do(ctx context.Context) error {
 		}
 		defer unlock()
 	}
-	cfg, err := r.configure(ctx)
+	if !r.opts.dryRun && !r.opts.checkConfig {
+		return r.loadRuleset(ctx)
+	}
+	_, script, err := r.compute(ctx)
 	if err != nil {
 		return err
 	}
-	script := r.generate(cfg)
 	switch {
 	case r.opts.checkConfig:
 		r.log.say("OK: The configuration is valid. Nothing was changed.")
@@ -168,15 +170,42 @@ func (r *run) do(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.opts.dryRun {
-		r.log.say(notLoaded)
-		return nil
+	r.log.say(notLoaded)
+	return nil
+}
+
+// loadRuleset computes the ruleset and loads it. nft is started first: it gets
+// ready meanwhile.
+func (r *run) loadRuleset(ctx context.Context) error {
+	tx, err := r.nft.Start(ctx)
+	if err != nil {
+		return err
 	}
-	if err := r.load(ctx, script, cfg.Settings.Timesync); err != nil {
+	cfg, script, err := r.compute(ctx)
+	if err == nil {
+		err = r.root.WriteAtomic(scriptFile, script, 0o644)
+	}
+	if err != nil {
+		tx.Abandon()
+		return err
+	}
+	if err := tx.Commit(script); err != nil {
+		return err
+	}
+	if err := r.record(script, cfg.Settings.Timesync); err != nil {
 		return err
 	}
 	r.log.say("OK: Whonix firewall loaded.")
 	return nil
+}
+
+// compute is everything before the kernel.
+func (r *run) compute(ctx context.Context) (*Configuration, []byte, error) {
+	cfg, err := r.configure(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return cfg, r.generate(cfg), nil
 }
 
 // begin waits for other runs to end (D16) and removes the last script, so that
@@ -253,11 +282,8 @@ func (r *run) writeOutput(script []byte) error {
 	return os.WriteFile(r.opts.output, script, 0o644)
 }
 
-// load hands the script to the kernel in one transaction and keeps the record.
-func (r *run) load(ctx context.Context, script []byte, timesync bool) error {
-	if err := r.nft.Load(ctx, script); err != nil {
-		return err
-	}
+// record ends a load: it cuts what must not go on, and keeps the record.
+func (r *run) record(script []byte, timesync bool) error {
 	if timesync { // D8: what was established before must not go on
 		if err := r.flush(); err != nil {
 			return err

@@ -17,6 +17,7 @@ import (
 	"whonix-networking/pkg/cli"
 	"whonix-networking/pkg/confd"
 	"whonix-networking/pkg/fsx"
+	"whonix-networking/pkg/nft"
 	"whonix-networking/pkg/whonix"
 )
 
@@ -25,9 +26,15 @@ type recorder struct {
 	mu     sync.Mutex
 	loaded []string
 	err    error
+
+	abandoned int
 }
 
-func (r *recorder) Load(_ context.Context, script []byte) error {
+func (r *recorder) Start(context.Context) (nft.Transaction, error) { return r, nil }
+
+func (r *recorder) Abandon() { r.abandoned++ }
+
+func (r *recorder) Commit(script []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err == nil {
@@ -176,6 +183,9 @@ func TestAcceptance14_BadDropIns(t *testing.T) {
 			o := g.call(nil, "whonix_firewall")
 			if o.code != 1 || !strings.Contains(o.errOut, c.errOut) || len(g.rec.loaded) > 0 || g.root.Exists(scriptFile) || g.root.Exists(statusDir) {
 				t.Errorf("%+v", o)
+			}
+			if g.rec.abandoned != 1 {
+				t.Errorf("nft was abandoned %d times, want once", g.rec.abandoned)
 			}
 			if strings.Contains(o.errOut, string(g.root)) {
 				t.Errorf("names a path below the root: %s", o.errOut)
