@@ -110,6 +110,15 @@ func TestAcceptance01_Accepted(t *testing.T) {
 	}
 }
 
+// TestNeedsNoNames: the shipped configurations load where /etc/protocols and
+// /etc/services (package netbase) are missing.
+func TestNeedsNoNames(t *testing.T) {
+	const script = "mount --make-rprivate / && for f in /etc/protocols /etc/services; do [ ! -e $f ] || mount --bind /dev/null $f; done && exec nft -f \"$0\""
+	for _, name := range []string{"gateway-full", "gateway-timesync", "workstation-full", "workstation-timesync", "host-full", "template"} {
+		must(t, "unshare", "--net", "--mount", "sh", "-c", script, "testdata/golden/"+name+".nft")
+	}
+}
+
 // TestAcceptance05_Redirections where a Workstation's packets end at the
 // Gateway.
 func TestAcceptance05_Redirections(t *testing.T) {

@@ -158,6 +158,15 @@ func TestUnits(t *testing.T) {
 			t.Errorf("%s: %s", unit, out)
 		}
 	}
+	dropIn, err := os.ReadFile(top + "/systemd/system/networking.service.d/30_whonix-gw-firewall-fail-closed.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"After=whonix-firewall.service", "AssertPathExists=!" + failedFile, "AssertPathExists=" + firstRunFile} {
+		if !strings.Contains(string(dropIn), "\n"+line+"\n") {
+			t.Errorf("the drop-in for network services has no line %s", line)
+		}
+	}
 	service, err := os.ReadFile(top + "/systemd/system/whonix-firewall.service")
 	if err != nil {
 		t.Fatal(err)

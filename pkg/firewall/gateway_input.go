@@ -25,7 +25,7 @@ func (r *rules) gatewayInput() {
 		r.add(input, nft.Accept{}, nft.ICMP6Type{"echo-request"})
 	} else {
 		r.add(input, nft.Drop{}, nft.IPProtocol{Protos: []string{"icmp"}})
-		r.add(input, nft.Drop{}, nft.L4Proto{Protos: []string{"ipv6-icmp"}})
+		r.add(input, nft.Drop{}, nft.L4Proto{Protos: []string{"icmpv6"}}) // a name that nft knows without /etc/protocols
 	}
 	if s.Tunnel {
 		r.add(input, nft.Accept{}, nft.IIfName{Interface: s.TunnelInterface})
