@@ -36,14 +36,19 @@ const (
 	recDone  = "D" // nonce: all fragments were sourced
 )
 
-// script sources its arguments, from the second on, and reports over
-// descriptor 9 what came of each. The first argument is the nonce that closes
-// the report. What is called here by the name of a builtin cannot be replaced
-// by a function of a fragment.
+// script begins the shell's script: what fragments need not know is read-only,
+// and there are no positional parameters. What is called here by the name of a
+// builtin cannot be replaced by a function of a fragment.
+//
+// Of each variable it reports whether it is set (as a plain $NAME sees it: for
+// an array, whether there is an element 0), that text, and all elements.
 const script = `
-%s
+readonly -a __confd_f=("$@")
+builtin set --
+__confd_file() { builtin printf 'F\0%%s\0' "$1" >&9; }
 __confd_vars() {
-	builtin local __confd_n __confd_r __confd_c
+	builtin trap - ERR
+	builtin local __confd_n __confd_r __confd_c __confd_t
 	builtin printf 'V\0%%s\0' "$-" >&9
 	builtin set +eu -f
 	IFS=$'\n'
@@ -51,22 +56,29 @@ __confd_vars() {
 		case $__confd_n in __confd_*) continue ;; esac
 		__confd_r="${__confd_n}[@]"
 		__confd_c=("${!__confd_r}")
-		builtin printf '%%s\0%%s\0' "$__confd_n" "${#__confd_c[@]}" >&9
+		__confd_t=${!__confd_n+set}
+		builtin printf '%%s\0%%s\0%%s\0%%s\0' "$__confd_n" "$__confd_t" "${!__confd_n-}" "${#__confd_c[@]}" >&9
 		[[ ${#__confd_c[@]} -eq 0 ]] || builtin printf '%%s\0' "${__confd_c[@]}" >&9
 	done
 	builtin printf '\0' >&9
 }
-__confd_nonce=$1; shift
-__confd_i=0
-( builtin trap - ERR; __confd_vars )
-for __confd_file in "$@"; do
-	builtin printf 'F\0%%s\0' "$__confd_i" >&9
-	__confd_i=$((__confd_i + 1))
-	builtin source "$__confd_file"
-	( builtin trap - ERR; __confd_vars )
-done
-builtin printf 'D\0%%s\0' "$__confd_nonce" >&9
+builtin readonly -f __confd_file __confd_vars
+%s( __confd_vars )
 `
+
+// scriptFor writes the whole script. The fragments are not sourced in a loop:
+// a break of theirs would leave it. Nor in a function, which would make what
+// they declare local to it. The nonce that closes the report stands in the
+// text only.
+func (s Shell) scriptFor(fragments int, nonce string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, script, s.prologue())
+	for i := range fragments {
+		fmt.Fprintf(&b, "__confd_file %[1]d\nbuiltin source \"${__confd_f[%[1]d]}\"\n( __confd_vars )\n", i)
+	}
+	fmt.Fprintf(&b, "builtin printf 'D\\0%%s\\0' %s >&9\n", nonce)
+	return b.String()
+}
 
 // prologue sets the caller's shell options and reports failing commands.
 func (s Shell) prologue() string {
@@ -88,6 +100,9 @@ func (o *Options) bash(ctx context.Context, frags []fragment, why *notStatic) (m
 	if _, err := os.Stat(bashPath); err != nil {
 		return nil, &EvalError{Origin: why.origin, Text: "needs " + bashPath + " (" + why.what + "), which is not here"}
 	}
+	// As before each `source` of old: nothing before a fragment that bash does
+	// not read is lost, nothing behind it runs.
+	frags, broken := o.readable(ctx, frags)
 	nonce := make([]byte, 16)
 	if _, err := rand.Read(nonce); err != nil {
 		return nil, err
@@ -102,10 +117,30 @@ func (o *Options) bash(ctx context.Context, frags []fragment, why *notStatic) (m
 	if c.err == nil && (runErr != nil || c.nonce != hex.EncodeToString(nonce)) {
 		c.err = c.ended(runErr, said.text)
 	}
+	if c.err == nil && (c.disturbed || c.snapshots != len(frags)+1) {
+		c.err = &EvalError{Origin: c.where(), Text: "interferes with the report of variables on descriptor 9, which is not for fragments"}
+	}
 	if c.err != nil {
 		return nil, c.err
 	}
+	if broken != nil {
+		return nil, broken
+	}
 	return c.vars, nil
+}
+
+// readable are the fragments before the first that bash does not read. Those
+// that could not be parsed here were asked about when they were loaded.
+func (o *Options) readable(ctx context.Context, frags []fragment) (good []fragment, broken error) {
+	for i, f := range frags {
+		if f.file == nil {
+			continue
+		}
+		if err := o.confirmSyntaxError(ctx, f.path, nil); err != nil {
+			return frags[:i], err
+		}
+	}
+	return frags, nil
 }
 
 // runBash returns what the script reported, however it ended.
@@ -116,7 +151,7 @@ func (o *Options) runBash(ctx context.Context, frags []fragment, nonce string, s
 	}
 	defer reader.Close()
 	const killDelay = time.Second
-	args := []string{"--norc", "--noprofile", "-c", fmt.Sprintf(script, o.Shell.prologue()), "bash", nonce}
+	args := []string{"--norc", "--noprofile", "-c", o.Shell.scriptFor(len(frags), nonce), "bash"}
 	for _, f := range frags {
 		args = append(args, o.Root.Path(f.path))
 	}
@@ -154,12 +189,15 @@ type collector struct {
 	o        *Options
 	frags    []fragment
 	current  int // index of the fragment being sourced, -1 before the first
-	baseline map[string]string
+	baseline map[string]reported
 	vars     map[string]Value
 	flags    string
 	nonce    string
-	err      error
-	failed   *EvalError
+
+	snapshots int
+	disturbed bool // the report is not what the script wrote
+	err       error
+	failed    *EvalError
 }
 
 func (c *collector) read(report []byte) {
@@ -184,29 +222,47 @@ func (c *collector) read(report []byte) {
 				c.failed.Origin = c.where()
 			}
 		case recVars:
-			c.snapshot(next(), next)
+			c.snapshot(next(), next, func() int { return len(fields) })
 		case recDone:
 			c.nonce = next()
+		case "": // behind the last NUL
+			c.disturbed = c.disturbed || len(fields) > 0
+		default:
+			c.disturbed = true
 		}
 	}
 }
 
-func (c *collector) snapshot(flags string, next func() string) {
-	now := map[string][]string{}
+// reported is a variable as the script reports it.
+type reported struct {
+	set      bool // $NAME is
+	text     string
+	elements []string
+}
+
+func (r reported) equal(s reported) bool {
+	return r.set == s.set && r.text == s.text && slices.Equal(r.elements, s.elements)
+}
+
+// snapshot reads the fields of a recVars; left is how many there are.
+func (c *collector) snapshot(flags string, next func() string, left func() int) {
+	now := map[string]reported{}
+	c.snapshots++
 	for {
 		name := next()
 		if name == "" {
 			break
 		}
+		r := reported{set: next() != "", text: next()}
 		count, err := strconv.Atoi(next())
-		if err != nil || count < 0 {
+		if err != nil || count < 0 || count > left() {
+			c.disturbed = true
 			return
 		}
-		var elements []string
 		for range count {
-			elements = append(elements, next())
+			r.elements = append(r.elements, next())
 		}
-		now[name] = elements
+		now[name] = r
 	}
 	if c.baseline == nil {
 		c.begin(now)
@@ -233,47 +289,44 @@ func (c *collector) snapshot(flags string, next func() string) {
 
 // begin takes what the shell had before the first fragment: of that only the
 // environment that fragments are meant to see counts.
-func (c *collector) begin(now map[string][]string) {
-	c.baseline = map[string]string{}
+func (c *collector) begin(now map[string]reported) {
+	c.baseline = now
 	env := c.o.environ()
-	for name, elements := range now {
-		c.baseline[name] = strings.Join(elements, "\x00")
+	for name := range now {
 		if text, ok := env[name]; ok {
 			c.vars[name] = Value{Text: text, Parts: []Part{{Text: text}}}
 		}
 	}
 }
 
-func (c *collector) note(name string, elements []string) {
+func (c *collector) note(name string, r reported) {
 	old, known := c.vars[name]
-	joined := strings.Join(elements, "\x00")
 	base, inBaseline := c.baseline[name]
-	if !known && (ofBash(name) || inBaseline && base == joined) {
+	if !known && (ofBash(name) || inBaseline && base.equal(r)) {
 		return
 	}
-	text := ""
-	if len(elements) > 0 {
-		text = elements[0]
-	}
-	if known && old.Text == text && slices.Equal(old.Array, arrayOf(elements)) {
+	array := arrayOf(r)
+	if known && old.Text == r.text && slices.Equal(old.Array, array) {
 		return
 	}
 	if why := c.o.RefuseVariable(name); why != "" {
 		c.err = &EvalError{Origin: c.assigned(name), Text: "assigning " + name + " is refused: " + why}
 		return
 	}
-	v := Value{Text: text, Array: arrayOf(elements)}
-	if added, ok := strings.CutPrefix(text, old.Text); ok && known {
+	v := Value{Text: r.text, Array: array, isArray: array != nil}
+	if added, ok := strings.CutPrefix(r.text, old.Text); ok && known && array == nil {
 		v.Parts = append(slices.Clone(old.Parts), Part{added, c.assigned(name)})
 	} else {
-		v.Parts = []Part{{text, c.assigned(name)}}
+		v.Parts = []Part{{r.text, c.assigned(name)}}
 	}
 	c.vars[name] = v
 }
 
-func arrayOf(elements []string) []string {
-	if len(elements) > 1 {
-		return elements
+// arrayOf is nil for what is no array, or cannot be told from a plain variable:
+// a single element 0.
+func arrayOf(r reported) []string {
+	if len(r.elements) > 1 || len(r.elements) == 1 && !r.set {
+		return r.elements
 	}
 	return nil
 }
@@ -373,7 +426,8 @@ func cmpError(err error) error {
 }
 
 // confirmSyntaxError asks bash about a file that could not be parsed here: its
-// word counts. A file it accepts can be evaluated by it alone.
+// word counts. A file it accepts can be evaluated by it alone. parseErr is nil
+// if no parser but bash's has seen the file.
 func (o *Options) confirmSyntaxError(ctx context.Context, path string, parseErr error) error {
 	line := 0
 	var pe syntax.ParseError
@@ -381,6 +435,9 @@ func (o *Options) confirmSyntaxError(ctx context.Context, path string, parseErr 
 		line = int(pe.Pos.Line())
 	}
 	if _, err := os.Stat(bashPath); err != nil {
+		if parseErr == nil {
+			return nil
+		}
 		return &SyntaxError{File: path, Line: line, ExitCode: 2, Text: parseErr.Error()}
 	}
 	var out bytes.Buffer
@@ -390,5 +447,10 @@ func (o *Options) confirmSyntaxError(ctx context.Context, path string, parseErr 
 		return nil
 	}
 	text := strings.ReplaceAll(strings.TrimRight(out.String(), "\n"), host, path)
+	if line == 0 {
+		_, rest, _ := strings.Cut(text, path+": line ")
+		number, _, _ := strings.Cut(rest, ":")
+		line, _ = strconv.Atoi(number)
+	}
 	return &SyntaxError{File: path, Line: line, ExitCode: execx.Status(err), Text: text}
 }

@@ -52,8 +52,8 @@ func (m *machine) operands(c *syntax.CallExpr, args []string) bool {
 
 func (m *machine) unary(n syntax.Node, op, arg string) bool {
 	path := func() string {
-		if !strings.HasPrefix(arg, "/") {
-			m.giveUp(n, "a test of a relative path")
+		if !strings.HasPrefix(arg, "/") || strings.HasPrefix(arg, "/dev/") || strings.HasPrefix(arg, "/proc/") {
+			m.giveUp(n, "a test of a relative path, or of a process's own files")
 		}
 		return m.o.Root.Path(arg)
 	}
@@ -133,7 +133,7 @@ func (m *machine) integer(n syntax.Node, text string) int64 {
 func (m *machine) testExpr(x syntax.TestExpr) bool {
 	switch x := x.(type) {
 	case *syntax.Word:
-		return m.literal(x) != ""
+		return m.value(x) != ""
 	case *syntax.ParenTest:
 		return m.testExpr(x.X)
 	case *syntax.UnaryTest:
@@ -144,7 +144,7 @@ func (m *machine) testExpr(x syntax.TestExpr) bool {
 		if !ok {
 			m.giveUp(x, "an odd condition")
 		}
-		return m.unary(x, x.Op.String(), m.literal(w))
+		return m.unary(x, x.Op.String(), m.value(w))
 	case *syntax.BinaryTest:
 		return m.binaryTest(x)
 	}
@@ -166,11 +166,11 @@ func (m *machine) binaryTest(x *syntax.BinaryTest) bool {
 	}
 	switch x.Op {
 	case syntax.TsMatchShort, syntax.TsMatch:
-		return m.literal(a) == m.pattern(b)
+		return m.value(a) == m.pattern(b)
 	case syntax.TsNoMatch:
-		return m.literal(a) != m.pattern(b)
+		return m.value(a) != m.pattern(b)
 	case syntax.TsEql, syntax.TsNeq, syntax.TsLss, syntax.TsLeq, syntax.TsGtr, syntax.TsGeq:
-		return m.binary(x, m.literal(a), x.Op.String(), m.literal(b))
+		return m.binary(x, m.value(a), x.Op.String(), m.value(b))
 	}
 	m.giveUp(x, "the condition "+x.Op.String())
 	return false

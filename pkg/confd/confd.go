@@ -145,6 +145,8 @@ type fragment struct {
 	path string // as users know it
 	data []byte
 	file *syntax.File // nil if only bash can read it
+
+	doubt notStatic // why the tree may differ from what bash reads; zero if not
 }
 
 // Evaluate evaluates all fragments in order. The first failure ends it.
@@ -256,11 +258,16 @@ func (o *Options) loadOne(ctx context.Context, path string) (fragment, error) {
 		return f, &EvalError{Origin: Origin{File: path, Line: line}, Text: "contains a NUL byte"}
 	}
 	f.data = data
-	f.file, err = syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(bytes.NewReader(data), path)
+	if len(data) > parsedMax {
+		return f, o.confirmSyntaxError(ctx, path, nil)
+	}
+	parser := syntax.NewParser(syntax.Variant(syntax.LangBash), syntax.KeepComments(true))
+	f.file, err = parser.Parse(bytes.NewReader(data), path)
 	if err != nil {
 		f.file = nil
 		return f, o.confirmSyntaxError(ctx, path, err)
 	}
+	f.doubt.origin, f.doubt.what = doubt(path, data, f.file)
 	return f, nil
 }
 
@@ -279,12 +286,22 @@ func (o *Options) refused(f fragment) error {
 		return nil
 	}
 	var found error
+	var nodes []syntax.Node
+	inner := 0 // subshells around a node: their options are their own
 	note := func(pos syntax.Pos, what, why string) {
 		if why != "" && found == nil {
 			found = &EvalError{Origin: Origin{File: f.path, Line: int(pos.Line())}, Text: what + " is refused: " + why}
 		}
 	}
 	syntax.Walk(f.file, func(n syntax.Node) bool {
+		if n == nil { // the end of the innermost node
+			switch nodes[len(nodes)-1].(type) {
+			case *syntax.Subshell, *syntax.CmdSubst:
+				inner--
+			}
+			nodes = nodes[:len(nodes)-1]
+			return true
+		}
 		switch n := n.(type) {
 		case *syntax.Assign:
 			if n.Name != nil && !n.Naked {
@@ -294,10 +311,34 @@ func (o *Options) refused(f fragment) error {
 			note(n.Pos(), "assigning "+n.Name.Value, o.RefuseVariable(n.Name.Value))
 		case *syntax.FuncDecl:
 			note(n.Pos(), "the function "+n.Name.Value, o.RefuseFunction(n.Name.Value))
+		case *syntax.Subshell, *syntax.CmdSubst:
+			inner++
+		case *syntax.CallExpr:
+			if o.Shell.Errexit && inner == 0 && endsErrexit(n) {
+				note(n.Pos(), "set +e", "it switches the shell option errexit off, under which failures are noticed; write COMMAND || true")
+			}
 		}
+		nodes = append(nodes, n)
 		return found == nil
 	})
 	return found
+}
+
+// endsErrexit reports `set +e`, alone, among other flags, or by its long name.
+func endsErrexit(c *syntax.CallExpr) bool {
+	if len(c.Args) < 2 || c.Args[0].Lit() != "set" {
+		return false
+	}
+	for i, w := range c.Args[1:] {
+		arg := w.Lit()
+		if arg == "--" || arg == "" {
+			return false
+		}
+		if strings.HasPrefix(arg, "+") && strings.Contains(arg, "e") || arg == "errexit" && c.Args[i].Lit() == "+o" {
+			return true
+		}
+	}
+	return false
 }
 
 // steering are variables that steer bash, the dynamic linker or the commands

@@ -25,9 +25,8 @@ func ofBash(name string) bool {
 	return steering(name)
 }
 
-// value expands a word as the value of an assignment: no splitting. status is
-// that of the last command substitution in it.
-func (m *machine) value(w *syntax.Word) (text string, status int) {
+// value expands a word as the value of an assignment: no splitting.
+func (m *machine) value(w *syntax.Word) string {
 	var b strings.Builder
 	for _, p := range w.Parts {
 		switch p := p.(type) {
@@ -36,23 +35,18 @@ func (m *machine) value(w *syntax.Word) (text string, status int) {
 				m.giveUp(p, "a tilde")
 			}
 			b.WriteString(unescape(p.Value))
-		case *syntax.CmdSubst:
-			var out string
-			out, status = m.substitution(p)
-			b.WriteString(out)
 		default:
-			var st int
-			out, _ := m.part(p, false, &st)
-			status = max(status, st)
+			out, _ := m.part(p, false)
 			b.WriteString(out)
 		}
 	}
-	return b.String(), status
+	m.grow(w, b.Len())
+	return b.String()
 }
 
 // part expands a part other than a bare literal. quoted tells whether the
 // result is exempt from splitting.
-func (m *machine) part(p syntax.WordPart, inQuotes bool, status *int) (text string, quoted bool) {
+func (m *machine) part(p syntax.WordPart, inQuotes bool) (text string, quoted bool) {
 	switch p := p.(type) {
 	case *syntax.SglQuoted:
 		if p.Dollar {
@@ -69,7 +63,7 @@ func (m *machine) part(p syntax.WordPart, inQuotes bool, status *int) (text stri
 				b.WriteString(unescapeQuoted(lit.Value))
 				continue
 			}
-			out, _ := m.part(q, true, status)
+			out, _ := m.part(q, true)
 			b.WriteString(out)
 		}
 		return b.String(), true
@@ -77,20 +71,17 @@ func (m *machine) part(p syntax.WordPart, inQuotes bool, status *int) (text stri
 		if _, all := m.elements(p); all {
 			m.giveUp(p, "all elements of an array in one word")
 		}
-		return m.param(p, inQuotes), inQuotes
+		text := m.param(p, inQuotes)
+		m.grow(p, len(text))
+		return text, inQuotes
 	case *syntax.CmdSubst:
-		out, st := m.substitution(p)
-		*status = st
+		out, status := m.substitution(p)
+		m.substituted = status
+		m.grow(p, len(out))
 		return out, inQuotes
 	}
 	m.giveUp(p, "an expansion")
 	return "", false
-}
-
-// literal expands a word to one string in places where bash does not split.
-func (m *machine) literal(w *syntax.Word) string {
-	text, _ := m.value(w)
-	return text
 }
 
 // pattern expands a word that bash would match as a pattern, and gives up
@@ -107,13 +98,15 @@ func (m *machine) pattern(w *syntax.Word) string {
 			m.giveUp(w, "a pattern from a variable")
 		}
 	}
-	return m.literal(w)
+	return m.value(w)
 }
 
 // fields expands a word as an argument: unquoted results are split at blanks,
 // tabs and newlines. What could be a file name pattern is left to bash.
 func (m *machine) fields(w *syntax.Word) []string {
 	if list, ok := m.wholeArray(w); ok {
+		const header = 16 // bytes of a string besides its text
+		m.grow(w, len(list)*header)
 		return list
 	}
 	var out []string
@@ -135,8 +128,7 @@ func (m *machine) fields(w *syntax.Word) []string {
 			open = true
 			continue
 		}
-		var status int
-		text, quoted := m.part(p, false, &status)
+		text, quoted := m.part(p, false)
 		if quoted {
 			cur.WriteString(text)
 			open = true
@@ -287,6 +279,7 @@ func (m *machine) replace(p *syntax.ParamExp, text string) string {
 		m.giveUp(p, "a replacement")
 	}
 	if p.Repl.All {
+		m.grow(p, strings.Count(text, from)*len(with))
 		return strings.ReplaceAll(text, from, with)
 	}
 	return strings.Replace(text, from, with, 1)

@@ -33,6 +33,11 @@ type machine struct {
 	funcs map[string]function
 	depth int // of function calls
 	steps int
+	grown int // bytes and elements that expansions made
+
+	// substituted is the status of the last command substitution: that of a
+	// command without a name, which only assigns.
+	substituted int
 }
 
 // function is a shell function and the fragment that defined it.
@@ -62,6 +67,9 @@ func (o *Options) native(ctx context.Context, frags []fragment) (map[string]Valu
 func (m *machine) source(f fragment) (err error) {
 	if f.file == nil {
 		return &notStatic{Origin{File: f.path}, "the file can be read by bash only"}
+	}
+	if f.doubt.what != "" {
+		return &f.doubt
 	}
 	m.file = f.path
 	status, err := m.fragment(f.file)
@@ -117,6 +125,10 @@ func (m *machine) stmt(s *syntax.Stmt, errexit bool) int {
 	m.steps++
 	if m.steps > stepsMax {
 		m.fail(s, "more than %d commands: an endless loop?", stepsMax)
+	}
+	const ticks = 1024
+	if m.steps%ticks == 0 && m.ctx.Err() != nil {
+		m.fail(s, "took too long: ended after %s", m.o.Timeout)
 	}
 	if s.Background || s.Coprocess || len(s.Redirs) > 0 {
 		m.giveUp(s, "a redirection or a background command")
@@ -202,7 +214,7 @@ func (m *machine) forClause(c *syntax.ForClause, errexit bool) int {
 }
 
 func (m *machine) caseClause(c *syntax.CaseClause, errexit bool) int {
-	word := m.literal(c.Word)
+	word := m.value(c.Word)
 	for _, item := range c.Items {
 		if item.Op != syntax.Break {
 			m.giveUp(item, "a case item that goes on")
@@ -222,11 +234,11 @@ func anything(w *syntax.Word) bool { return w.Lit() == "*" }
 // simple is an assignment or a command.
 func (m *machine) simple(c *syntax.CallExpr, errexit bool) int {
 	if len(c.Args) == 0 {
-		status := 0
+		m.substituted = 0
 		for _, a := range c.Assigns {
-			status = m.assignment(a)
+			m.assignment(a)
 		}
-		return status
+		return m.substituted
 	}
 	if len(c.Assigns) > 0 {
 		m.giveUp(c, "a variable set for one command")
@@ -312,20 +324,19 @@ func (m *machine) leave(c *syntax.CallExpr) {
 	panic(leave{int(status)})
 }
 
-// assignment returns the status of the last command substitution in the value.
-func (m *machine) assignment(a *syntax.Assign) int {
+func (m *machine) assignment(a *syntax.Assign) {
 	if a.Naked || a.Index != nil {
 		m.giveUp(a, "an element of an array")
 	}
 	if a.Array != nil {
-		return m.arrayAssignment(a)
+		m.arrayAssignment(a)
+		return
 	}
-	text, status := "", 0
+	text := ""
 	if a.Value != nil {
-		text, status = m.value(a.Value)
+		text = m.value(a.Value)
 	}
 	m.assign(a, a.Name.Value, text, a.Append)
-	return status
 }
 
 func (m *machine) assign(n syntax.Node, name, text string, add bool) {
@@ -338,17 +349,16 @@ func (m *machine) assign(n syntax.Node, name, text string, add bool) {
 		m.giveUp(n, "an array used as a plain variable")
 	}
 	if add && isSet {
-		m.vars[name] = Value{Text: old.Text + text, Parts: append(slices.Clone(old.Parts), part)}
-		if len(old.Text)+len(text) > valueMax {
-			m.fail(n, "%s is longer than %d bytes", name, valueMax)
-		}
+		m.grow(n, len(old.Text)+len(text))
+		// Parts have one owner, so that they may grow in place.
+		m.vars[name] = Value{Text: old.Text + text, Parts: append(old.Parts, part)}
 		return
 	}
 	m.vars[name] = Value{Text: text, Parts: []Part{part}}
 }
 
 // arrayAssignment is NAME=(...) or NAME+=(...) with plain elements.
-func (m *machine) arrayAssignment(a *syntax.Assign) int {
+func (m *machine) arrayAssignment(a *syntax.Assign) {
 	name := a.Name.Value
 	if ofBash(name) {
 		m.giveUp(a, "a variable of bash's own ("+name+")")
@@ -373,11 +383,18 @@ func (m *machine) arrayAssignment(a *syntax.Assign) int {
 	}
 	v.Parts = []Part{{v.Text, m.origin(a)}}
 	m.vars[name] = v
-	return 0
 }
 
-// valueMax bounds a value that grows in a loop.
-const valueMax = 16 << 20
+// grownMax bounds what expansions make in all. Values that double in a loop are
+// left to bash, a process of its own that ends without ours.
+const grownMax = 64 << 20
+
+func (m *machine) grow(n syntax.Node, by int) {
+	m.grown += by
+	if m.grown > grownMax {
+		m.giveUp(n, "very long values")
+	}
+}
 
 func toStatus(ok bool) int {
 	if ok {
