@@ -24,7 +24,7 @@ const (
 // layers names every package; one that is missing here has no place yet.
 func layers() map[string]int {
 	return map[string]int{
-		"cli": foundation, "fsx": foundation, "sd": foundation, "execx": foundation, "whonix": foundation,
+		"cli": foundation, "fsx": foundation, "sd": foundation, "execx": foundation, "whonix": foundation, "elfx": foundation,
 		"confd": middle, "nft": middle,
 		"firewall": domain,
 		"netlab":   tests, "lab": tests, "house": tests,
