@@ -25,7 +25,7 @@ const (
 func layers() map[string]int {
 	return map[string]int{
 		"cli": foundation, "fsx": foundation, "sd": foundation, "execx": foundation, "whonix": foundation, "elfx": foundation,
-		"confd": middle, "nft": middle,
+		"confd": middle, "nft": middle, "session": middle,
 		"firewall": domain,
 		"netlab":   tests, "lab": tests, "house": tests,
 	}
