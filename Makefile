@@ -19,7 +19,7 @@ VERSION := $(shell scripts/version)
 LDFLAGS := -s -w -X whonix-networking/pkg/cli.Version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
-SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba)?sh' -- scripts .ci)
+SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba)?sh' -- scripts .ci etc/profile.d etc/update-motd.d etc/uwt.d/40_qubes.conf)
 
 export CGO_ENABLED := 0
 export GOTOOLCHAIN := local

@@ -130,7 +130,19 @@ func Run(ctx context.Context, env Env, run func(context.Context, Env) error) int
 		fmt.Fprintf(env.Stdout, "%s (whonix-networking) %s\n", env.Name(), Version)
 		return CodeOK
 	}
-	err := run(ctx, env)
+	return report(env, run(ctx, env))
+}
+
+// Direct runs a program that becomes another one, and may have been called by
+// any name: it speaks as name, reads `--version` itself
+// where that is meant for it, and signals act as they did on its caller.
+func Direct(name string, run func(context.Context, Env) error) int {
+	env := OS()
+	env.Args = append([]string{name}, env.Args[min(1, len(env.Args)):]...)
+	return report(env, run(context.Background(), env))
+}
+
+func report(env Env, err error) int {
 	var exit *Exit
 	if err != nil && (!errors.As(err, &exit) || exit.Err != nil) {
 		env.Errorf("%v", err)

@@ -26,8 +26,8 @@ func layers() map[string]int {
 	return map[string]int{
 		"cli": foundation, "fsx": foundation, "sd": foundation, "execx": foundation, "whonix": foundation, "elfx": foundation,
 		"confd": middle, "nft": middle, "session": middle,
-		"firewall": domain,
-		"netlab":   tests, "lab": tests, "house": tests,
+		"firewall": domain, "uwt": domain,
+		"netlab": tests, "lab": tests, "house": tests,
 	}
 }
 
