@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 
 func build(dir string) error {
 	const module = "whonix-networking/cmd/"
-	cmd := exec.Command("go", "build", "-o", dir, module+"uwtwrapper", module+"uwtexec", module+"time-privacy", module+"uwt-settings-show", module+"uwtctl")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir, module+"uwtwrapper", module+"uwtexec", module+"time-privacy", module+"uwt-settings-show", module+"uwtctl")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
@@ -50,14 +50,16 @@ func build(dir string) error {
 // machine is a tree with the wrappers installed, which lies over the real /usr
 // and /etc while something runs in it.
 type machine struct {
-	t    *testing.T
+	t    testing.TB
 	tree string
 }
 
 // newMachine has the shipped configuration and the probe as /usr/bin/rawdog.
-func newMachine(t *testing.T) *machine {
+func newMachine(t testing.TB) *machine {
 	t.Helper()
-	t.Parallel()
+	if test, ok := t.(*testing.T); ok {
+		test.Parallel()
+	}
 	m := &machine{t: t, tree: t.TempDir()}
 	if err := os.Chmod(m.tree, 0o755); err != nil {
 		t.Fatal(err)
@@ -131,7 +133,7 @@ func (m *machine) user(text string) *machine {
 
 // seen is how something that ran in a machine ended.
 type seen struct {
-	t              *testing.T
+	t              testing.TB
 	status         int
 	stdout, stderr string
 }
