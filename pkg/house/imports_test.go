@@ -27,7 +27,7 @@ func layers() map[string]int {
 		"cli": foundation, "fsx": foundation, "sd": foundation, "execx": foundation, "whonix": foundation, "elfx": foundation,
 		"confd": middle, "nft": middle, "session": middle,
 		"firewall": domain, "uwt": domain,
-		"netlab": tests, "lab": tests, "house": tests,
+		"netlab": tests, "tornet": tests, "lab": tests, "house": tests,
 	}
 }
 

@@ -215,7 +215,7 @@ func (s *seen) isolated() bool { return strings.Contains(s.env("LD_PRELOAD"), "l
 func (s *seen) want(status int) *seen {
 	s.t.Helper()
 	if s.status != status {
-		s.t.Errorf("status %d, want %d; stdout %.300q, stderr %q", s.status, status, s.stdout, s.stderr)
+		s.t.Errorf("status %d, want %d; stdout %.3000q, stderr %q", s.status, status, s.stdout, s.stderr)
 	}
 	return s
 }
@@ -243,7 +243,7 @@ func (s *seen) says(texts ...string) *seen {
 func (s *seen) notRun() *seen {
 	s.t.Helper()
 	if s.stdout != "" {
-		s.t.Errorf("stdout %.300q", s.stdout)
+		s.t.Errorf("stdout %.3000q", s.stdout)
 	}
 	return s
 }

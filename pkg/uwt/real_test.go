@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package uwt
+
+import (
+	"context"
+	"net/http"
+	"path"
+	"strings"
+	"testing"
+	"time"
+
+	"whonix-networking/pkg/tornet"
+)
+
+// realMachine has Debian's own programs wrapped.
+func realMachine(t *testing.T) *machine {
+	t.Helper()
+	m := newMachine(t)
+	for _, name := range []string{"curl", "wget", "apt-get"} {
+		m.wrap("/usr/bin/" + name)
+		m.copy("/usr/bin/"+name, "/usr/bin/"+name+originalSuffix)
+	}
+	m.copy("../../etc/tor/torsocks.conf.anondist", "/etc/tor/torsocks.conf")
+	return m
+}
+
+// repository is the smallest that apt-get takes.
+func repository(w http.ResponseWriter, r *http.Request) {
+	switch path.Clean(r.URL.Path) {
+	case "/hello":
+		_, _ = w.Write([]byte("hello"))
+	case "/Packages":
+		_, _ = w.Write([]byte("Package: nothing\nVersion: 1\nArchitecture: all\nFilename: ./nothing.deb\nSize: 1\nSHA256: " + strings.Repeat("0", 64) + "\n\n"))
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+// TestThroughTor: what is typed as always leaves through the private Tor
+// network, each run with a circuit of its own.
+func TestThroughTor(t *testing.T) {
+	m := realMachine(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	defer cancel()
+	n, err := tornet.Start(ctx, tornet.Options{Dir: t.TempDir(), Names: map[string]string{"repository.example": tornet.ServerIP}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Stop()
+	l, err := n.Namespace.Listen(0, tornet.ServerIP+":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(repository)}
+	go func() { _ = server.Serve(l) }()
+	defer server.Close()
+	c, err := n.Control()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Command("SETEVENTS STREAM"); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"curl --silent --show-error http://repository.example/hello", "wget --quiet --output-document=- http://repository.example/hello"} {
+		for range 2 {
+			if s := m.in(n.Namespace, command).want(0); s.stdout != "hello" {
+				t.Fatalf("%s: %q %q", command, s.stdout, s.stderr)
+			}
+		}
+		s, err := c.Streams(ctx, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s[0].Circuit == s[1].Circuit || s[0].Username+s[0].Password == s[1].Username+s[1].Password || s[0].Username == "" {
+			t.Errorf("%s: %+v", command, s)
+		}
+	}
+	m.write("/etc/apt/test.list", "deb [trusted=yes allow-insecure=yes] http://repository.example/ ./\n", 0o644)
+	for _, dir := range []string{"lists/partial", "cache/archives/partial"} {
+		m.mkdir("/run/apt/" + dir)
+	}
+	const options = "-o Dir::Etc::sourcelist=/etc/apt/test.list -o Dir::Etc::sourceparts=- -o Dir::State::lists=/run/apt/lists -o Dir::Cache=/run/apt/cache -o APT::Sandbox::User=root"
+	m.in(n.Namespace, "apt-get "+options+" update && ls /run/apt/lists/repository.example_._Packages*").want(0)
+	if s, err := c.Streams(ctx, 1); err != nil || !strings.HasPrefix(s[0].Username, "torsocks-") {
+		t.Errorf("%+v %v", s, err)
+	}
+}
