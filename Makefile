@@ -15,20 +15,33 @@ FUZZTIME ?= 20s
 FRAGMENTS ?= 10000
 BENCHTIME ?= 1s
 
+CC ?= cc
+# Where the preload library is built.
+LIBDIR ?= build/lib
+# What Debian builds with, and nothing of the C runtime's start-up code.
+HARDENING := -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIC -fvisibility=hidden \
+	-Wall -Wextra -Werror -shared -nostartfiles -Wl,-z,relro,-z,now,-z,noexecstack
+
 VERSION := $(shell scripts/version)
 LDFLAGS := -s -w -X whonix-networking/pkg/cli.Version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
-SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba)?sh' -- scripts .ci etc/profile.d etc/update-motd.d etc/uwt.d/40_qubes.conf)
+SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba|busybox )?sh' -- scripts .ci etc/profile.d etc/update-motd.d etc/uwt.d/40_qubes.conf)
 
 export CGO_ENABLED := 0
 export GOTOOLCHAIN := local
 
 .DEFAULT_GOAL := all
-.PHONY: all demo test race fuzz bench lint man deps install debs e2e vmtest reproducible clean help
+.PHONY: all library demo test race fuzz bench lint man deps install debs e2e vmtest reproducible clean help
 
 all: ## build every program into build/bin
 	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o build/bin/ ./cmd/...
+
+library: $(LIBDIR)/libindp.so ## build the preload library (gcc)
+
+$(LIBDIR)/libindp.so: pkg/bindp/preload/libindp.c
+	mkdir -p $(@D)
+	$(CC) $(HARDENING) -Wl,-soname,$(@F) -o $@ $<
 
 demo: all ## show a Gateway and a Workstation that do not leak (root)
 	build/bin/whonix-lab --shipped etc/whonix_firewall.d $(DEMO)
@@ -63,7 +76,7 @@ man: ## show the manual pages as text
 deps: ## write down the modules that each program links
 	scripts/dependencies '$(GO)' > scripts/deps.txt
 
-install: all ## install below DESTDIR, all packages or PACKAGE
+install: all library ## install below DESTDIR, all packages or PACKAGE
 	scripts/install-package '$(DESTDIR)' $(PACKAGE)
 
 debs: ## build the Debian packages
@@ -72,8 +85,8 @@ debs: ## build the Debian packages
 e2e: ## boot both machines in containers with the packages installed
 	@echo 'make: e2e: there are no packages to boot with yet; use: make demo' >&2; exit 1
 
-vmtest: ## run what needs a kernel of its own in a virtual machine
-	@echo 'make: vmtest: nothing needs a kernel of its own yet; use: make test' >&2; exit 1
+vmtest: ## run what needs a kernel of its own under Debian's, in a virtual machine
+	GO='$(GO)' scripts/vmtest
 
 reproducible: ## build twice, in two places, and compare
 	GO='$(GO)' scripts/reproducible

@@ -100,6 +100,11 @@ func installed(t *testing.T) (dest string, files map[string]fs.FileMode) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	library := exec.Command("make", "--silent", "library")
+	library.Dir = top
+	if out, err := library.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	install := exec.Command("scripts/install-package", dest)
 	install.Dir = top
 	if out, err := install.CombinedOutput(); err != nil {
@@ -134,6 +139,8 @@ func TestInstall(t *testing.T) {
 		}
 	}
 	for path, perm := range map[string]fs.FileMode{
+		"/usr/bin/bindp-launcher":                                                             0o755,
+		"/usr/lib/libindp.so":                                                                 0o644,
 		"/usr/bin/whonix-firewall":                                                            0o755,
 		"/usr/libexec/whonix-firewall/enable-firewall":                                        0o755,
 		"/usr/libexec/whonix-firewall/firewall-restarter":                                     0o755,

@@ -87,3 +87,20 @@ func TestThroughTor(t *testing.T) {
 		t.Errorf("%+v %v", s, err)
 	}
 }
+
+// TestBoundForReal: a server that asks for the loopback interface is where the
+// Workstation's own address is.
+func TestBoundForReal(t *testing.T) {
+	m, n := newMachine(t), newNamespace(t)
+	m.copy(binaries+"/bindp-launcher", bindpPath)
+	m.wrap("/usr/bin/onionshare")
+	m.write("/usr/bin/onionshare"+originalSuffix, `#!/usr/bin/python3
+import socket
+s = socket.create_server(("127.0.0.1", 7777))
+print(*s.getsockname(), end="")
+`, 0o755)
+	s := m.in(n, "ip link add eth0 type veth peer eth9; ip addr add 10.152.152.11/18 dev eth0; ip link set eth0 up; onionshare").want(0).quiet()
+	if s.stdout != "10.152.152.11 7777" {
+		t.Errorf("%q", s.stdout)
+	}
+}
