@@ -120,8 +120,8 @@ func TestDynamicPreload(t *testing.T) {
 		t.Errorf("%+v, want %q", got, want)
 	}
 	for name, r := range map[string]run{
-		"(static)": {env: env, args: []string{"--mode=preload", "busybox", "true"}},
-		"no such file":         {env: append(env, "bindp_so=/nonexistent.so"), args: []string{"--mode=preload", python(t), "-c", script}},
+		"(static)":     {env: env, args: []string{"--mode=preload", "busybox", "true"}},
+		"no such file": {env: append(env, "bindp_so=/nonexistent.so"), args: []string{"--mode=preload", python(t), "-c", script}},
 	} {
 		got := r.in(t, n)
 		if got.code != codeRefused || got.out != "" || !strings.Contains(got.err, name) || !strings.Contains(got.err, "ptrace_scope") {
