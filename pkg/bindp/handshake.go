@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"whonix-networking/pkg/execx"
 )
 
 // HelperName is the name under which the launcher's program is the helper, and
@@ -47,7 +49,7 @@ func startHelper(s Settings, program string) (*helperClient, error) {
 	}
 	defer unix.Close(pair[1])
 	argv := []string{HelperName, filepath.Base(program)}
-	if err := startOrphan("/proc/self/exe", argv, s.Environ(), pair[1]); err != nil {
+	if err := execx.StartOrphan("/proc/self/exe", argv, s.Environ(), pair[1]); err != nil {
 		unix.Close(pair[0])
 		return nil, fmt.Errorf("start the helper: %w", err)
 	}

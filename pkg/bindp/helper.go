@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"whonix-networking/pkg/cli"
+	"whonix-networking/pkg/execx"
 	"whonix-networking/pkg/seccomp"
 )
 
@@ -96,8 +97,8 @@ func scope(s Settings) (uint32, error) {
 
 // negotiate talks to the launcher until there is a listener to serve.
 func (h *helper) negotiate() error {
-	defer unix.Close(helperSocket)
-	line, _, err := receive(helperSocket)
+	defer unix.Close(execx.OrphanSocket)
+	line, _, err := receive(execx.OrphanSocket)
 	if err != nil {
 		return err
 	}
@@ -106,10 +107,10 @@ func (h *helper) negotiate() error {
 	if _, err := fmt.Sscanf(line, "probe %d %d %d", &pid, &address, &fd); err != nil {
 		return fmt.Errorf("question %q: %w", line, err)
 	}
-	if err := send(helperSocket, strconv.Itoa(int(tryAccess(pid, address, fd))), -1); err != nil {
+	if err := send(execx.OrphanSocket, strconv.Itoa(int(tryAccess(pid, address, fd))), -1); err != nil {
 		return err
 	}
-	mode, listener, err := receive(helperSocket)
+	mode, listener, err := receive(execx.OrphanSocket)
 	if err != nil {
 		return err
 	}
@@ -118,13 +119,13 @@ func (h *helper) negotiate() error {
 		err = h.listener.CheckInjection()
 	}
 	if err != nil {
-		return errors.Join(err, send(helperSocket, err.Error(), -1))
+		return errors.Join(err, send(execx.OrphanSocket, err.Error(), -1))
 	}
 	own, err := identity(os.Getpid())
 	if err != nil {
 		return err
 	}
-	return send(helperSocket, own, -1)
+	return send(execx.OrphanSocket, own, -1)
 }
 
 // tryAccess does to the launcher what ModeAddress will do to the program.
@@ -160,6 +161,7 @@ func (h *helper) serve(ctx context.Context) error {
 	decide := h.byAddress
 	if h.mode == ModeValue {
 		decide = h.byValue
+		defer h.held.close()
 		collected := h.held.collectRegularly(ctx)
 		defer collected()
 	}

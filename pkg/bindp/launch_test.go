@@ -77,7 +77,7 @@ func (r run) command(ctx context.Context, t testing.TB) *exec.Cmd {
 	}
 	cmd := exec.CommandContext(ctx, self(t))
 	cmd.Args = append([]string{name}, r.args...)
-	cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, r.env...)
+	cmd.Env = append([]string{"PATH=/usr/bin:/bin", "GORACE=atexit_sleep_ms=0"}, r.env...)
 	cmd.Stdin = r.stdin
 	if r.path != "" {
 		cmd.Path = r.path

@@ -3,6 +3,7 @@
 package bindp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,12 +77,7 @@ func findProgram(env cli.Env, name string) (string, error) {
 	}
 	denied := false
 	for _, dir := range strings.Split(path, ":") {
-		candidate := name
-		if dir != "" {
-			candidate = dir + "/" + name
-		} else {
-			candidate = "./" + name
-		}
+		candidate := cmp.Or(dir, ".") + "/" + name
 		switch err := unix.Access(candidate, unix.X_OK); {
 		case err == nil:
 			if fi, err := os.Stat(candidate); err == nil && fi.Mode().IsRegular() {

@@ -40,7 +40,7 @@ func identity(pid int) (string, error) {
 		return "", err
 	}
 	// The program's name, in parentheses, can contain anything.
-	const state, startTime = 3 - 3, 22 - 3 // behind the name comes field 3
+	const state, startTime = 0, 19 // fields 3 and 22; behind the name comes field 3
 	fields := strings.Fields(stat[strings.LastIndex(stat, ")")+1:])
 	switch {
 	case len(fields) <= startTime:

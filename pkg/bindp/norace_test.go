@@ -4,5 +4,5 @@
 
 package bindp
 
-// exitDelay is how long programs wait before they exit.
+// exitDelay is how much longer than usual programs may take to exit.
 const exitDelay = 0

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"whonix-networking/pkg/execx"
 	"whonix-networking/pkg/netlab"
 )
 
@@ -265,7 +266,7 @@ func TestHelperIsNobodysBusiness(t *testing.T) {
 	defer input.Close()
 	pid, _ := helperOf(t, line())
 	dir := fmt.Sprintf("/proc/%d", pid)
-	for i := range helperSocket {
+	for i := range execx.OrphanSocket {
 		if link, err := os.Readlink(fmt.Sprintf("%s/fd/%d", dir, i)); err != nil || link != os.DevNull {
 			t.Errorf("descriptor %d is %s: %v", i, link, err)
 		}

@@ -6,5 +6,6 @@ package bindp
 
 import "time"
 
-// exitDelay is how long programs with the race detector wait before they exit.
-const exitDelay = time.Second
+// exitDelay is how much longer than others programs with the race detector may
+// take to exit: they wait a second for reports.
+const exitDelay = 5 * time.Second

@@ -142,6 +142,16 @@ func eachDescriptor(pid int, f func(link string)) error {
 	return nil
 }
 
+// close lets all sockets go: the program has ended, and the next one may want
+// the same port at once.
+func (r *registry) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name := range r.sockets {
+		r.dropLocked(name)
+	}
+}
+
 // collectRegularly collects in a goroutine of its own, until the function that
 // it returns is called, which waits for its end.
 func (r *registry) collectRegularly(ctx context.Context) (stop func()) {

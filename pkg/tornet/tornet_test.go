@@ -53,7 +53,9 @@ func TestCircuits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if streams[0].Circuit == streams[1].Circuit || streams[0].Circuit != streams[2].Circuit {
-		t.Errorf("%+v", streams)
+	for i, password := range []string{"one", "two", "one"} {
+		if streams[i].Password != password || i > 0 && streams[i].Circuit == streams[i-1].Circuit {
+			t.Errorf("%+v", streams)
+		}
 	}
 }

@@ -36,7 +36,12 @@ func TestMain(m *testing.M) {
 
 func build(dir string) error {
 	const module = "whonix-networking/cmd/"
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir, module+"uwtwrapper", module+"uwtexec", module+"time-privacy", module+"uwt-settings-show", module+"uwtctl", module+"bindp-launcher")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir, module+"uwtwrapper", module+"uwtexec", module+"time-privacy", module+"uwt-settings-show", module+"uwtctl", module+"bindp-launcher", module+"uwt")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	cmd = exec.Command("go", "build", "-o", dir+"/fetch", "./testdata/fetch")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)

@@ -77,6 +77,21 @@ func TestThroughTor(t *testing.T) {
 			t.Errorf("%s: %+v", command, s)
 		}
 	}
+	// What torsocks cannot hold leaves through Tor by a namespace.
+	m.copy(binaries+"/uwt", isolatorPath)
+	m.wrap("/usr/bin/static")
+	m.copy(binaries+"/fetch", "/usr/bin/static"+originalSuffix)
+	for range 2 {
+		if s := m.in(n.Namespace, "static http://repository.example/hello").want(0).quiet(); s.stdout != "hello" {
+			t.Errorf("%q %q", s.stdout, s.stderr)
+		}
+	}
+	if s, err := c.Streams(ctx, 2); err != nil || s[0].Circuit == s[1].Circuit || s[0].Target != "repository.example:80" || s[0].Password == s[1].Password {
+		t.Errorf("%+v %v", s, err)
+	}
+	m.user("uwt_unsupported=refuse\n").in(n.Namespace, "static http://repository.example/hello").want(126).notRun()
+	m.user("uwt_unsupported=warn\n").in(n.Namespace, "static http://"+tornet.ServerIP+"/hello").want(0).says("runs without stream isolation")
+	m.user("")
 	m.write("/etc/apt/test.list", "deb [trusted=yes allow-insecure=yes] http://repository.example/ ./\n", 0o644)
 	for _, dir := range []string{"lists/partial", "cache/archives/partial"} {
 		m.mkdir("/run/apt/" + dir)

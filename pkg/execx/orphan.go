@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-package bindp
+package execx
 
 import (
 	"fmt"
@@ -11,20 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// helperSocket is the helper's only descriptor besides the standard ones.
-const helperSocket = 3
+// OrphanSocket is an orphan's only descriptor besides the standard ones.
+const OrphanSocket = 3
 
 // aboveStandard is a number above all that are given a new meaning between
 // fork and exec.
 const aboveStandard = 10
 
-// Signal masks and dispositions as rt_sigprocmask(2) and rt_sigaction(2) take
-// them.
-const (
-	signalMax      = 64
-	signalSetBytes = 8
-	sigSetMask     = 2
-)
+// sigSetMask is SIG_SETMASK of rt_sigprocmask(2).
+const sigSetMask = 2
 
 // orphan is what a process needs that is started without a parent.
 type orphan struct {
@@ -37,11 +32,11 @@ type orphan struct {
 	normal [4]uint64 // default disposition
 }
 
-// startOrphan starts a program as a child of init, in a session of its own, in
+// StartOrphan starts a program as a child of init, in a session of its own, in
 // directory /, with /dev/null as standard descriptors, with socket as
-// helperSocket and nothing else: the program that we become has no child that
+// OrphanSocket and nothing else: the program that we become has no child that
 // it does not know, and no pipe of it waits for another process.
-func startOrphan(path string, argv, environ []string, socket int) error {
+func StartOrphan(path string, argv, environ []string, socket int) error {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -144,15 +139,15 @@ func (o *orphan) exec() syscall.Errno {
 	if _, _, errno := syscall.RawSyscall(unix.SYS_CHDIR, uintptr(unsafe.Pointer(o.directory)), 0, 0); errno != 0 {
 		return errno
 	}
-	for fd := uintptr(0); fd < helperSocket; fd++ {
+	for fd := uintptr(0); fd < OrphanSocket; fd++ {
 		if _, _, errno := syscall.RawSyscall(unix.SYS_DUP3, o.null, fd, 0); errno != 0 {
 			return errno
 		}
 	}
-	if _, _, errno := syscall.RawSyscall(unix.SYS_DUP3, o.socket, helperSocket, 0); errno != 0 {
+	if _, _, errno := syscall.RawSyscall(unix.SYS_DUP3, o.socket, OrphanSocket, 0); errno != 0 {
 		return errno
 	}
-	if _, _, errno := syscall.RawSyscall(unix.SYS_CLOSE_RANGE, helperSocket+1, uintptr(^uint32(0)), 0); errno != 0 {
+	if _, _, errno := syscall.RawSyscall(unix.SYS_CLOSE_RANGE, OrphanSocket+1, uintptr(^uint32(0)), 0); errno != 0 {
 		return errno
 	}
 	for sig := uintptr(1); sig <= signalMax; sig++ { // KILL and STOP refuse
