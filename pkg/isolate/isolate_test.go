@@ -64,7 +64,7 @@ func published() (string, error) {
 type world struct {
 	t       testing.TB
 	n       *netlab.Namespace
-	asked   chan string
+	asked   chan netlab.SOCKSRequest
 	capture *netlab.Capture
 	socket  *netlab.Socket // on the way out, to mark the end
 	conf    string
@@ -75,7 +75,7 @@ const patience = 20 * time.Second
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, asked: make(chan string, 100)}
+	w := &world{t: t, asked: make(chan netlab.SOCKSRequest, 100)}
 	outside, err := netlab.New("outside")
 	if err != nil {
 		t.Fatal(err)
@@ -97,12 +97,11 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.socket.Close() })
-	l, err := w.n.Listen(0, "127.0.0.1:9050")
+	l, err := w.n.ServeSOCKS("127.0.0.1:9050", w.serve)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	go w.serve(l)
 	w.conf = filepath.Join(filepath.Dir(program), t.Name()+".conf")
 	w.configure("AllowOutboundLocalhost 1\n")
 	return w
@@ -117,71 +116,36 @@ func (w *world) configure(text string) {
 	}
 }
 
-// serve is a SocksPort (RFC 1928, RFC 1929) that connects to nobody, and
-// answers with what it was asked for.
-func (w *world) serve(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(patience))
-			read := func(n int) []byte {
-				b := make([]byte, n)
-				_, _ = io.ReadFull(c, b)
-				return b
-			}
-			read(int(read(2)[1]))
-			_, _ = c.Write([]byte{5, 2})
-			user := string(read(int(read(2)[1])))
-			password := string(read(int(read(1)[0])))
-			_, _ = c.Write([]byte{1, 0})
-			head := read(4)
-			host := ""
-			switch head[3] {
-			case 1:
-				host = net.IP(read(4)).String()
-			case 3:
-				host = string(read(int(read(1)[0])))
-			case 4:
-				host = net.IP(read(16)).String()
-			}
-			port := read(2)
-			w.asked <- fmt.Sprintf("%d %s %s %s %d", head[1], user, password, host, int(port[0])<<8|int(port[1]))
-			switch {
-			case head[1] == commandResolvePTR:
-				_, _ = c.Write(append([]byte{5, 0, 0, 3, 12}, append([]byte("name.example"), 0, 0)...))
-			case host == "refused.example":
-				_, _ = c.Write([]byte{5, 5, 0, 1, 0, 0, 0, 0, 0, 0})
-			default:
-				_, _ = c.Write([]byte{5, 0, 0, 1, 0, 0, 0, 0, 0, 0})
-				_, _ = c.Write([]byte("hello " + host))
-				w.pour(c)
-				_ = c.(*net.TCPConn).CloseWrite()
-				_, _ = io.Copy(io.Discard, c)
-			}
-		}()
+// serve answers a request with what it was for.
+func (w *world) serve(r netlab.SOCKSRequest, c *net.TCPConn) {
+	w.asked <- r
+	switch {
+	case r.Command == netlab.SOCKSResolvePTR:
+		_, _ = c.Write(append([]byte{5, 0, 0, 3, 12}, append([]byte("name.example"), 0, 0)...))
+	case r.Host == "refused.example":
+		const refused = 5
+		_, _ = c.Write(netlab.SOCKSReply(refused))
+	default:
+		_, _ = c.Write(append(netlab.SOCKSReply(0), "hello "+r.Host...))
+		w.pour(c)
+		_ = c.CloseWrite()
+		_, _ = io.Copy(io.Discard, c)
 	}
 }
 
-const commandResolvePTR = 0xf1
-
 // request is what the SocksPort was asked for next.
-func (w *world) request() (command, password, destination string) {
+func (w *world) request() netlab.SOCKSRequest {
 	w.t.Helper()
 	select {
 	case r := <-w.asked:
-		f := strings.Fields(r)
-		if f[1] != "<torS0X>0" {
-			w.t.Errorf("asked by %q", r)
+		if r.User != "<torS0X>0" {
+			w.t.Errorf("asked by %q", r.User)
 		}
-		return f[0], f[2], f[3] + ":" + f[4]
+		return r
 	case <-time.After(patience):
 		w.t.Fatal("nothing was asked of the SocksPort")
 	}
-	return "", "", ""
+	return netlab.SOCKSRequest{}
 }
 
 // command is an isolated program, of another account unless uid is 0.
@@ -246,7 +210,7 @@ func TestDestinations(t *testing.T) {
 			"WWW.Example.Org:443": "www.example.org:443", "192.0.2.7:81": "192.0.2.7:81", "[2001:db8::7]:82": "2001:db8::7:82",
 		} {
 			out := w.probing(uid, "dial "+to)
-			_, _, destination := w.request()
+			destination := w.request().Destination()
 			if host := want[:strings.LastIndexByte(want, ':')]; destination != want || out != "hello "+host+"\n" {
 				t.Errorf("%s: asked for %s, got %q", to, destination, out)
 			}
@@ -254,7 +218,7 @@ func TestDestinations(t *testing.T) {
 	}
 	// Go's own resolver refuses names of onion services.
 	out, err := w.run(w.command(65534, "curl", "--silent", "--http0.9", "http://example.onion/"))
-	if _, _, destination := w.request(); err != nil || destination != "example.onion:80" || out != "hello example.onion" {
+	if destination := w.request().Destination(); err != nil || destination != "example.onion:80" || out != "hello example.onion" {
 		t.Errorf("%v: asked for %s, got %q", err, destination, out)
 	}
 	out = w.probing(65534, "dial refused.example:80")
@@ -270,11 +234,9 @@ func TestDestinations(t *testing.T) {
 func TestCredentials(t *testing.T) {
 	w := newWorld(t)
 	w.probing(65534, "dial 192.0.2.7:81", "dial 192.0.2.7:81", "child dial 192.0.2.7:81")
-	_, first, _ := w.request()
-	_, second, _ := w.request()
-	_, child, _ := w.request()
+	first, second, child := w.request().Password, w.request().Password, w.request().Password
 	w.probing(65534, "dial 192.0.2.7:81")
-	_, other, _ := w.request()
+	other := w.request().Password
 	if first != second || first == child || first == other || child == other || len(first) != 43 {
 		t.Errorf("%s %s %s %s", first, second, child, other)
 	}
@@ -283,8 +245,7 @@ func TestCredentials(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		_, password, _ := w.request()
-		return password
+		return w.request().Password
 	}
 	if a, b, c := shared("one"), shared("one"), shared("two"); a != b || a == c {
 		t.Errorf("%s %s %s", a, b, c)
@@ -334,8 +295,8 @@ func TestNames(t *testing.T) {
 	if out := w.probing(65534, "resolve 192.0.2.53:53 PTR 7.2.0.192.in-addr.arpa"); !strings.Contains(out, "name.example") {
 		t.Errorf("%q", out)
 	}
-	if command, _, destination := w.request(); command != "241" || destination != "192.0.2.7:0" {
-		t.Errorf("%s %s", command, destination)
+	if r := w.request(); r.Command != netlab.SOCKSResolvePTR || r.Destination() != "192.0.2.7:0" {
+		t.Errorf("%+v", r)
 	}
 	w.quiet()
 }

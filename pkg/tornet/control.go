@@ -110,7 +110,7 @@ type Stream struct {
 	Username, Password string
 }
 
-// Streams returns the next count streams that are sent to an exit.
+// Streams returns the next count streams that an exit has connected.
 func (c *Control) Streams(ctx context.Context, count int) ([]Stream, error) {
 	var out []Stream
 	for len(out) < count {
@@ -119,7 +119,7 @@ func (c *Control) Streams(ctx context.Context, count int) ([]Stream, error) {
 			return out, fmt.Errorf("after %d of %d streams: %w", len(out), count, err)
 		}
 		f := strings.Fields(text)
-		if len(f) < 5 || f[0] != "STREAM" || f[2] != "SENTCONNECT" {
+		if len(f) < 5 || f[0] != "STREAM" || f[2] != "SUCCEEDED" {
 			continue
 		}
 		s := Stream{Circuit: f[3], Target: f[4]}

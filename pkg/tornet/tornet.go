@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"whonix-networking/pkg/netlab"
+	"whonix-networking/pkg/socks5"
 )
 
 // Addresses in the namespace.
@@ -82,7 +84,10 @@ func Start(ctx context.Context, o Options) (n *Network, err error) {
 	if err := n.startAll(lines); err != nil {
 		return n, err
 	}
-	return n, n.bootstrapped(ctx)
+	if err := n.bootstrapped(ctx); err != nil {
+		return n, err
+	}
+	return n, n.steady(ctx)
 }
 
 func addresses() error {
@@ -230,6 +235,45 @@ func (n *Network) start(kind string, i int, text string) error {
 		n.processes = append(n.processes, cmd)
 		return nil
 	})
+}
+
+// steady waits until connections succeed one after the other: the first
+// circuits of a young network often fail.
+func (n *Network) steady(ctx context.Context) error {
+	const inARow, limit = 4, 10 * time.Second
+	l, err := n.Namespace.Listen(0, dnsIP+":7")
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	for good, i := 0, 0; good < inARow; i++ {
+		if ctx.Err() != nil {
+			return fmt.Errorf("connections do not succeed: %w", ctx.Err())
+		}
+		one, cancel := context.WithTimeout(ctx, limit)
+		c, err := n.connect(one, fmt.Sprint("steady", i))
+		cancel()
+		if err != nil {
+			good = 0
+			continue
+		}
+		c.Close()
+		good++
+	}
+	return nil
+}
+
+func (n *Network) connect(ctx context.Context, password string) (net.Conn, error) {
+	tor := socks5.Client{Auth: socks5.Isolation(password), Dial: func(ctx context.Context) (c net.Conn, err error) {
+		err = n.Namespace.Do(func() error {
+			var d net.Dialer
+			c, err = d.DialContext(ctx, "tcp", SocksAddress)
+			return err
+		})
+		return c, err
+	}}
+	const echo = 7
+	return tor.Connect(ctx, dnsIP, echo)
 }
 
 // bootstrapped waits until the client says that it is done.

@@ -127,15 +127,26 @@ func curlMachine(t *testing.T, real bool) *machine {
 	return m
 }
 
-// socksServer answers on the SocksPort of a namespace and notes who asks for
-// what; silent ones accept and say nothing.
-type socksServer struct {
-	asked chan string // USER:PASSWORD DESTINATION
+// serveSocks has a SocksPort answer every request with a short HTTP page, and
+// tells of each.
+func serveSocks(t *testing.T, n *netlab.Namespace, address string) <-chan netlab.SOCKSRequest {
+	t.Helper()
+	asked := make(chan netlab.SOCKSRequest, 100)
+	l, err := n.ServeSOCKS(address, func(r netlab.SOCKSRequest, c *net.TCPConn) {
+		asked <- r
+		_, _ = c.Write(append(netlab.SOCKSReply(0), "HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nyes"...))
+		_, _ = io.Copy(io.Discard, c)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return asked
 }
 
-func serveSocks(t *testing.T, n *netlab.Namespace, address string, silent bool) *socksServer {
+// serveSilence accepts connections and says nothing.
+func serveSilence(t *testing.T, n *netlab.Namespace, address string) {
 	t.Helper()
-	s := &socksServer{asked: make(chan string, 100)}
 	l, err := n.Listen(0, address)
 	if err != nil {
 		t.Fatal(err)
@@ -149,55 +160,10 @@ func serveSocks(t *testing.T, n *netlab.Namespace, address string, silent bool) 
 			}
 			go func() {
 				defer c.Close()
-				if silent {
-					_, _ = io.Copy(io.Discard, c)
-					return
-				}
-				s.handle(c)
+				_, _ = io.Copy(io.Discard, c)
 			}()
 		}
 	}()
-	return s
-}
-
-// handle speaks SOCKS 5 (RFC 1928, RFC 1929) and answers every request for a
-// connection with a short HTTP page.
-func (s *socksServer) handle(c net.Conn) {
-	read := func(n int) []byte {
-		b := make([]byte, n)
-		if _, err := io.ReadFull(c, b); err != nil {
-			return make([]byte, n)
-		}
-		return b
-	}
-	methods := read(int(read(2)[1]))
-	who := ""
-	if slices.Contains(methods, 2) {
-		_, _ = c.Write([]byte{5, 2})
-		b := make([]byte, 2)
-		if _, err := io.ReadFull(c, b); err != nil {
-			return // only asked whether somebody is here
-		}
-		who = string(read(int(b[1]))) + ":" + string(read(int(read(1)[0])))
-		_, _ = c.Write([]byte{1, 0})
-	} else {
-		_, _ = c.Write([]byte{5, 0})
-	}
-	head := read(4)
-	host := ""
-	switch head[3] {
-	case 1:
-		host = net.IP(read(4)).String()
-	case 3:
-		host = string(read(int(read(1)[0])))
-	case 4:
-		host = net.IP(read(16)).String()
-	}
-	port := read(2)
-	s.asked <- fmt.Sprintf("%s %s:%d", who, host, int(port[0])<<8|int(port[1]))
-	_, _ = c.Write([]byte{5, 0, 0, 1, 0, 0, 0, 0, 0, 0})
-	_, _ = c.Write([]byte("HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nyes"))
-	_, _ = io.Copy(io.Discard, c)
 }
 
 func newNamespace(t *testing.T) *netlab.Namespace {
@@ -222,12 +188,12 @@ func (m *machine) in(n *netlab.Namespace, script string, env ...string) *seen {
 
 func TestAcceptance16_CurlThroughTor(t *testing.T) {
 	m, n := curlMachine(t, true), newNamespace(t)
-	tor := serveSocks(t, n, "127.0.0.1:9050", false)
-	tor6 := serveSocks(t, n, "[::1]:9050", false)
+	tor := serveSocks(t, n, "127.0.0.1:9050")
+	tor6 := serveSocks(t, n, "[::1]:9050")
 	var passwords []string
 	for _, c := range []struct {
 		args, destination string
-		from              *socksServer
+		from              <-chan netlab.SOCKSRequest
 		env               []string
 	}{
 		{"http://example.onion/", "example.onion:80", tor, nil},
@@ -242,16 +208,16 @@ func TestAcceptance16_CurlThroughTor(t *testing.T) {
 		s := m.in(n, "curl -s "+strings.TrimPrefix(c.args, "-q "), c.env...)
 		if strings.HasPrefix(c.args, "-q ") {
 			s = m.in(n, "curl -q -s "+strings.TrimPrefix(c.args, "-q "))
-			<-c.from.asked
+			<-c.from
 		}
 		if s.want(0).stdout != "yes" {
 			t.Errorf("%s: %q %q", c.args, s.stdout, s.stderr)
 			continue
 		}
-		who, destination, _ := strings.Cut(<-c.from.asked, " ")
-		password, ok := strings.CutPrefix(who, "<torS0X>0:curl-wrapper_")
-		if !ok || len(password) != 43 || destination != c.destination || slices.Contains(passwords, password) {
-			t.Errorf("%s: %s asked for %s", c.args, who, destination)
+		r := <-c.from
+		password, ok := strings.CutPrefix(r.Password, "curl-wrapper_")
+		if !ok || r.User != "<torS0X>0" || len(password) != 43 || r.Destination() != c.destination || slices.Contains(passwords, password) {
+			t.Errorf("%s: asked %+v", c.args, r)
 		}
 		passwords = append(passwords, password)
 	}
@@ -259,7 +225,7 @@ func TestAcceptance16_CurlThroughTor(t *testing.T) {
 
 func TestAcceptance16_CurlUntouched(t *testing.T) {
 	m, n := curlMachine(t, false), newNamespace(t)
-	_ = serveSocks(t, n, "127.0.0.1:9050", false)
+	_ = serveSocks(t, n, "127.0.0.1:9050")
 	proxy := "WARNING: Detected '--proxy' or '-x' argument. Stream isolation will be disabled.\n"
 	loop := "NOTE: Detected loopback address. Stream isolation will be disabled.\n"
 	for args, said := range map[string]string{
@@ -297,7 +263,7 @@ func TestAcceptance16_TorDoesNotAnswer(t *testing.T) {
 	m, n := curlMachine(t, false), newNamespace(t)
 	for _, silent := range []bool{false, true} {
 		if silent {
-			_ = serveSocks(t, n, "127.0.0.1:9050", true)
+			serveSilence(t, n, "127.0.0.1:9050")
 		}
 		begin := time.Now()
 		m.in(n, "curl http://a/").want(7).notRun().says("no answer from Tor", "UWT_FAIL_OPEN=1")
@@ -313,7 +279,7 @@ func TestAcceptance16_TorDoesNotAnswer(t *testing.T) {
 
 func TestAcceptance17_Dnf(t *testing.T) {
 	m, n := curlMachine(t, false), newNamespace(t)
-	_ = serveSocks(t, n, "127.0.0.1:9050", false)
+	_ = serveSocks(t, n, "127.0.0.1:9050")
 	m.wrap("/usr/bin/yum")
 	m.link("dnf-3", "/usr/bin/yum"+originalSuffix)
 	args := m.in(n, "cd /; yum install x").want(0).quiet().wantIsolated(false).items("arg")
