@@ -18,8 +18,8 @@ import (
 // than that the table remembers it too, unless it overflows.
 const answerTTL = 60
 
-// stub answers questions for names.
-type stub struct {
+// responder answers questions for names.
+type responder struct {
 	names *names
 	// reverse asks Tor for an address' name.
 	reverse func(context.Context, netip.Addr) (string, error)
@@ -28,7 +28,7 @@ type stub struct {
 // answer returns the answer to a query, or nil where there is none to give.
 // Whatever is not a question for an address or a name is not implemented: it
 // could not be asked of Tor.
-func (s *stub) answer(ctx context.Context, query []byte) []byte {
+func (s *responder) answer(ctx context.Context, query []byte) []byte {
 	var p dnsmessage.Parser
 	head, err := p.Start(query)
 	if err != nil || head.Response {
@@ -55,7 +55,7 @@ func (s *stub) answer(ctx context.Context, query []byte) []byte {
 	return packed
 }
 
-func (s *stub) resolve(ctx context.Context, q dnsmessage.Question, reply *dnsmessage.Message) {
+func (s *responder) resolve(ctx context.Context, q dnsmessage.Question, reply *dnsmessage.Message) {
 	switch q.Type {
 	case dnsmessage.TypeA, dnsmessage.TypeAAAA:
 		s.forward(q, reply)
@@ -68,7 +68,7 @@ func (s *stub) resolve(ctx context.Context, q dnsmessage.Question, reply *dnsmes
 
 // forward answers with an address that stands for the name. No name has an
 // IPv6 address: Tor chooses the family when it connects.
-func (s *stub) forward(q dnsmessage.Question, reply *dnsmessage.Message) {
+func (s *responder) forward(q dnsmessage.Question, reply *dnsmessage.Message) {
 	var body dnsmessage.ResourceBody
 	name, ok := cleanName(q.Name.String())
 	switch local := isLocalhost(q.Name.String()); {
@@ -92,7 +92,7 @@ func header(q dnsmessage.Question) dnsmessage.ResourceHeader {
 }
 
 // backward answers with the name of an address.
-func (s *stub) backward(ctx context.Context, q dnsmessage.Question, reply *dnsmessage.Message) {
+func (s *responder) backward(ctx context.Context, q dnsmessage.Question, reply *dnsmessage.Message) {
 	addr, ok := reverseAddress(q.Name.String())
 	if !ok {
 		reply.RCode = dnsmessage.RCodeNameError
@@ -119,7 +119,7 @@ func (s *stub) backward(ctx context.Context, q dnsmessage.Question, reply *dnsme
 var errNoName = errors.New("the address has no name")
 
 // nameOf is an address' name: what it stands for, or what Tor says.
-func (s *stub) nameOf(ctx context.Context, addr netip.Addr) (string, error) {
+func (s *responder) nameOf(ctx context.Context, addr netip.Addr) (string, error) {
 	own4, own6 := ownAddresses()
 	switch {
 	case addr.IsLoopback():

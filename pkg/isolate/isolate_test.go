@@ -280,7 +280,7 @@ func TestEverythingElse(t *testing.T) {
 	w.quiet()
 }
 
-// TestNames: questions are answered by the stub, whichever server is asked.
+// TestNames: questions are answered by the responder, whichever server is asked.
 func TestNames(t *testing.T) {
 	w := newWorld(t)
 	for step, want := range map[string]string{

@@ -15,7 +15,7 @@ import (
 // Sockets of these daemons, which look names up for other programs, are files:
 // a network namespace does not hide them. In front of each directory comes an
 // empty one; nss-resolve, nscd's clients and nss-mdns then leave the question
-// to DNS, which goes to our stub.
+// to DNS, which goes to our responder.
 const (
 	resolveDir = "/run/systemd/resolve"
 	nscdDir    = "/run/nscd"

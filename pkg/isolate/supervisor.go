@@ -35,7 +35,7 @@ type supervisor struct {
 	people   *inhabitants
 	sockets  *diagnostic
 	names    *names
-	stub     *stub
+	responder     *responder
 	goes     sync.WaitGroup
 	slots    chan struct{}
 }
@@ -100,7 +100,7 @@ func newSupervisor(ctx context.Context, set settings, handed map[string]*os.File
 		}
 	}
 	s := &supervisor{ctx: ctx, settings: set, creds: newCredentials(set.Password), names: newNames(namesMax), slots: make(chan struct{}, connectionsMax)}
-	s.stub = &stub{names: s.names, reverse: s.reverse}
+	s.responder = &responder{names: s.names, reverse: s.reverse}
 	var err error
 	if s.people, err = newInhabitants(handed[fileNamespace]); err != nil {
 		return nil, nil, err

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Limits of the stub.
+// Limits of the responder.
 const (
 	datagramMax   = 4096
 	questionsMax  = 64               // answered at the same time, of those that take time
@@ -48,7 +48,7 @@ func (s *supervisor) serveDatagrams(conn *net.UDPConn) {
 func (s *supervisor) reply(conn *net.UDPConn, to netip.AddrPort, question []byte) {
 	ctx, cancel := context.WithTimeout(s.ctx, questionLimit)
 	defer cancel()
-	if answer := s.stub.answer(ctx, question); answer != nil {
+	if answer := s.responder.answer(ctx, question); answer != nil {
 		_, _ = conn.WriteToUDPAddrPort(answer, to) // the asker may be gone
 	}
 }
@@ -79,5 +79,5 @@ func (s *supervisor) serveQueries(conn *net.TCPConn) {
 func (s *supervisor) timely(query []byte) []byte {
 	ctx, cancel := context.WithTimeout(s.ctx, questionLimit)
 	defer cancel()
-	return s.stub.answer(ctx, query)
+	return s.responder.answer(ctx, query)
 }
