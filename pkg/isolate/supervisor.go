@@ -29,15 +29,15 @@ const (
 
 // supervisor relays for one namespace.
 type supervisor struct {
-	ctx      context.Context // ends with the last process of the namespace
-	settings settings
-	creds    *credentials
-	people   *inhabitants
-	sockets  *diagnostic
-	names    *names
-	responder     *responder
-	goes     sync.WaitGroup
-	slots    chan struct{}
+	ctx       context.Context // ends with the last process of the namespace
+	settings  settings
+	creds     *credentials
+	people    *inhabitants
+	sockets   *diagnostic
+	names     *names
+	responder *responder
+	goes      sync.WaitGroup
+	slots     chan struct{}
 }
 
 // serveSupervisor is the process outside. Its own end, whatever causes it,
