@@ -256,7 +256,11 @@ func (s *supervisor) wait(payload *os.File) {
 	}
 	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
-	for s.people.any() {
-		<-tick.C
+	// A process that is just about to execute another program cannot be looked
+	// at; it takes two looks to be sure.
+	for misses := 0; misses < 2; <-tick.C {
+		if misses++; s.people.any() {
+			misses = 0
+		}
 	}
 }
