@@ -155,6 +155,7 @@ func (w *world) command(uid int, arg ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program)
 	cmd.Args = append([]string{"uwt", "--isolate"}, arg...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "TORSOCKS_CONF_FILE=" + w.conf}
+	cmd.Dir = "/" // where every account may be
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	if uid != 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}
