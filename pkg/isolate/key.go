@@ -25,9 +25,13 @@ const keyName = "uwt-circuits.key"
 // key, on another Workstation behind the same Gateway say, cannot join the
 // circuit, and yesterday's streams cannot be told to be of today's user.
 func namedPassword(root fsx.Root, name string) (string, error) {
-	dir := "/run"
-	if uid := os.Geteuid(); uid != 0 {
-		dir = "/run/user/" + strconv.Itoa(uid)
+	dir := "/run/user/" + strconv.Itoa(os.Geteuid())
+	if os.Geteuid() == 0 { // has no such directory unless it is logged in
+		const mode = 0o700
+		dir = "/run/uwt"
+		if err := root.MkdirAll(dir, mode); err != nil {
+			return "", fmt.Errorf("key for shared circuits: %w", err)
+		}
 	}
 	key, err := circuitKey(root.Path(dir))
 	if err != nil {

@@ -119,8 +119,8 @@ func (c *Control) Streams(ctx context.Context, count int) ([]Stream, error) {
 			return out, fmt.Errorf("after %d of %d streams: %w", len(out), count, err)
 		}
 		f := strings.Fields(text)
-		if len(f) < 5 || f[0] != "STREAM" || f[2] != "SUCCEEDED" {
-			continue
+		if len(f) < 5 || f[0] != "STREAM" || f[2] != "SUCCEEDED" || strings.Contains(f[4], ".exit:") {
+			continue // the last are the client's own, to directories
 		}
 		s := Stream{Circuit: f[3], Target: f[4]}
 		for _, kv := range f[5:] {

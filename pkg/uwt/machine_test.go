@@ -160,6 +160,7 @@ exec "$@"
 // command is a shell's command line that runs in the machine.
 func (m *machine) command(script string, env ...string) *exec.Cmd {
 	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "/bin/bash", "-c", mounts, "bash", m.tree, "/bin/bash", "-c", script)
+	cmd.Dir = "/" // the tests' own may be out of sight there
 	cmd.Env = append([]string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/root"}, env...)
 	return cmd
 }
