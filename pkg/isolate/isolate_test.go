@@ -217,10 +217,10 @@ func TestDestinations(t *testing.T) {
 			}
 		}
 	}
-	// Go's own resolver refuses names of onion services.
-	out, err := w.run(w.command(65534, "curl", "--silent", "--http0.9", "http://example.onion/"))
-	if destination := w.request().Destination(); err != nil || destination != "example.onion:80" || out != "hello example.onion" {
-		t.Errorf("%v: asked for %s, got %q", err, destination, out)
+	// Resolvers of programs refuse names of onion services, ours does not.
+	out := w.probing(65534, "resolve 192.0.2.53:53 A example.onion", "dial 198.18.0.1:80")
+	if destination := w.request().Destination(); destination != "example.onion:80" || out != "NOERROR 1 198.18.0.1\nhello example.onion\n" {
+		t.Errorf("asked for %s, got %q", destination, out)
 	}
 	out = w.probing(65534, "dial refused.example:80")
 	w.request()

@@ -28,7 +28,7 @@ const curlFlags = `
 	--remote-name --remote-name-all --remote-time --remove-on-error --retry-all-errors --retry-connrefused --sasl-ir
 	--show-error --show-headers --silent --skip-existing --socks5-basic --socks5-gssapi --socks5-gssapi-nec --ssl --ssl-allow-beast
 	--ssl-auto-client-cert --ssl-no-revoke --ssl-reqd --ssl-revoke-best-effort --sslv2 --sslv3 --styled-output
-	--suppress-connect-headers --tcp-fastopen --tcp-nodelay --tftp-no-options --tlsv1 --tlsv1.0 --tlsv1.1 --tlsv1.2
+	--suppress-connect-headers --tcp-fastopen --tcp-nodelay --tftp-no-options --tls-earlydata --tlsv1 --tlsv1.0 --tlsv1.1 --tlsv1.2
 	--tlsv1.3 --tr-encoding --trace-ids --trace-time --use-ascii --verbose --version --xattr `
 
 // curlProxyOptions are long options by which a user chooses a proxy, or none.
