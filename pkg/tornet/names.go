@@ -30,6 +30,9 @@ func serveNames(n *netlab.Namespace, names map[string]string) (*nameServer, erro
 		for _, question := range q.Question {
 			name := strings.ToLower(question.Name)
 			ip, ok := names[strings.TrimSuffix(name, ".")]
+			if name == steadyName+"." {
+				ip, ok = dnsIP, true
+			}
 			if !ok {
 				continue
 			}

@@ -31,6 +31,8 @@ const (
 	ControlAddress = "127.0.0.1:9052"
 	ServerIP       = "198.51.100.1" // for servers on "the Internet"
 	dnsIP          = "198.51.100.53"
+
+	steadyName = "steady.example" // resolves to dnsIP
 )
 
 // How the network is made up. Paths need three relays that differ.
@@ -240,7 +242,7 @@ func (n *Network) start(kind string, i int, text string) error {
 // steady waits until connections succeed one after the other: the first
 // circuits of a young network often fail.
 func (n *Network) steady(ctx context.Context) error {
-	const inARow, limit = 4, 10 * time.Second
+	const inARow, limit = 8, 10 * time.Second
 	l, err := n.Namespace.Listen(0, dnsIP+":7")
 	if err != nil {
 		return err
@@ -273,7 +275,7 @@ func (n *Network) connect(ctx context.Context, password string) (net.Conn, error
 		return c, err
 	}}
 	const echo = 7
-	return tor.Connect(ctx, dnsIP, echo)
+	return tor.Connect(ctx, steadyName, echo)
 }
 
 // bootstrapped waits until the client says that it is done.

@@ -41,7 +41,7 @@ func TestCircuits(t *testing.T) {
 	for _, password := range []string{"one", "two", "one"} {
 		var out []byte
 		err := n.Namespace.Do(func() (err error) {
-			cmd := exec.CommandContext(ctx, "curl", "--silent", "--show-error", "--proxy", "socks5h://"+SocksAddress, "--proxy-user", "<torS0X>0:"+password, "http://server.example/")
+			cmd := exec.CommandContext(ctx, "curl", "--retry", "3", "--retry-all-errors", "--silent", "--show-error", "--proxy", "socks5h://"+SocksAddress, "--proxy-user", "<torS0X>0:"+password, "http://server.example/")
 			out, err = cmd.CombinedOutput()
 			return err
 		})
