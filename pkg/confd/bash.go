@@ -4,6 +4,7 @@ package confd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -34,6 +35,8 @@ const (
 	recVars  = "V" // shell flags, count, then name and elements of each variable
 	recError = "E" // file, line, status: a command failed
 	recDone  = "D" // nonce: all fragments were sourced
+	recNote  = "N" // index of the place, or @line, count, words: a noted command
+	recExit  = "X" // count, names: what is exported now
 )
 
 // script begins the shell's script: what fragments need not know is read-only,
@@ -70,11 +73,17 @@ builtin readonly -f __confd_file __confd_vars
 // a break of theirs would leave it. Nor in a function, which would make what
 // they declare local to it. The nonce that closes the report stands in the
 // text only.
-func (s Shell) scriptFor(fragments int, nonce string) string {
+func (o *Options) scriptFor(fragments int, nonce string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, script, s.prologue())
+	fmt.Fprintf(&b, script, o.Shell.prologue()+o.noting())
 	for i := range fragments {
+		if o.FileVariable != "" {
+			fmt.Fprintf(&b, "%s=\"${__confd_f[%d]}\"\n", o.FileVariable, i)
+		}
 		fmt.Fprintf(&b, "__confd_file %[1]d\nbuiltin source \"${__confd_f[%[1]d]}\"\n( __confd_vars )\n", i)
+	}
+	if len(o.Note) > 0 {
+		b.WriteString("__confd_exported\n")
 	}
 	fmt.Fprintf(&b, "builtin printf 'D\\0%%s\\0' %s >&9\n", nonce)
 	return b.String()
@@ -96,7 +105,7 @@ func (s Shell) prologue() string {
 }
 
 // bash evaluates the fragments by one bash process.
-func (o *Options) bash(ctx context.Context, frags []fragment, why *notStatic) (map[string]Value, error) {
+func (o *Options) bash(ctx context.Context, frags []fragment, why *notStatic) (*Result, error) {
 	if _, err := os.Stat(bashPath); err != nil {
 		return nil, &EvalError{Origin: why.origin, Text: "needs " + bashPath + " (" + why.what + "), which is not here"}
 	}
@@ -107,9 +116,16 @@ func (o *Options) bash(ctx context.Context, frags []fragment, why *notStatic) (m
 	if _, err := rand.Read(nonce); err != nil {
 		return nil, err
 	}
+	places, extra, err := o.rewrite(frags)
+	for _, f := range extra {
+		defer f.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
 	said := &tail{to: o.Stderr}
-	report, runErr := o.runBash(ctx, frags, hex.EncodeToString(nonce), said)
-	c := &collector{o: o, frags: frags, vars: map[string]Value{}, current: -1}
+	report, runErr := o.runBash(ctx, frags, extra, hex.EncodeToString(nonce), said)
+	c := &collector{o: o, frags: frags, places: places, vars: map[string]Value{}, exported: map[string]string{}, current: -1}
 	c.read(report)
 	if ctx.Err() != nil {
 		return nil, &EvalError{Origin: c.where(), Text: "took too long: ended after " + o.Timeout.String()}
@@ -126,7 +142,7 @@ func (o *Options) bash(ctx context.Context, frags []fragment, why *notStatic) (m
 	if broken != nil {
 		return nil, broken
 	}
-	return c.vars, nil
+	return &Result{Vars: c.vars, Commands: c.commands, Exported: c.exported}, nil
 }
 
 // readable are the fragments before the first that bash does not read. Those
@@ -144,16 +160,16 @@ func (o *Options) readable(ctx context.Context, frags []fragment) (good []fragme
 }
 
 // runBash returns what the script reported, however it ended.
-func (o *Options) runBash(ctx context.Context, frags []fragment, nonce string, stderr io.Writer) ([]byte, error) {
+func (o *Options) runBash(ctx context.Context, frags []fragment, extra []*os.File, nonce string, stderr io.Writer) ([]byte, error) {
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer reader.Close()
 	const killDelay = time.Second
-	args := []string{"--norc", "--noprofile", "-c", o.Shell.scriptFor(len(frags), nonce), "bash"}
+	args := []string{"--norc", "--noprofile", "-c", o.scriptFor(len(frags), nonce), "bash"}
 	for _, f := range frags {
-		args = append(args, o.Root.Path(f.path))
+		args = append(args, cmp.Or(f.handed, o.Root.Path(f.path)))
 	}
 	cmd := exec.CommandContext(ctx, bashPath, args...)
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:" + execx.SearchPath, "LC_ALL=C.UTF-8"}
@@ -161,8 +177,12 @@ func (o *Options) runBash(ctx context.Context, frags []fragment, nonce string, s
 		cmd.Env = append(cmd.Env, name+"="+text)
 	}
 	cmd.Stdout, cmd.Stderr = stderr, stderr
+	if len(o.Note) > 0 {
+		cmd.Stdout = o.Output
+	}
 	cmd.ExtraFiles = make([]*os.File, 7)
 	cmd.ExtraFiles[6] = writer // descriptor 9
+	cmd.ExtraFiles = append(cmd.ExtraFiles, extra...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = killDelay
@@ -194,6 +214,10 @@ type collector struct {
 	flags    string
 	nonce    string
 
+	places   []Origin // of rewritten commands
+	commands []Command
+	exported map[string]string
+
 	snapshots int
 	disturbed bool // the report is not what the script wrote
 	err       error
@@ -217,12 +241,20 @@ func (c *collector) read(report []byte) {
 		case recError:
 			file, line, status := next(), next(), next()
 			n, _ := strconv.Atoi(line)
-			c.failed = &EvalError{Origin: Origin{c.o.Root.Logical(file), n}, Text: "a command failed with status " + status}
+			c.failed = &EvalError{Origin: Origin{c.logical(file), n}, Text: "a command failed with status " + status}
 			if file == "" {
 				c.failed.Origin = c.where()
 			}
 		case recVars:
 			c.snapshot(next(), next, func() int { return len(fields) })
+		case recNote:
+			c.command(next(), c.words(next))
+		case recExit:
+			for _, name := range c.words(next) {
+				if v, ok := c.vars[name]; ok {
+					c.exported[name] = v.Text
+				}
+			}
 		case recDone:
 			c.nonce = next()
 		case "": // behind the last NUL
@@ -373,6 +405,9 @@ func (c *collector) ended(runErr error, said string) error {
 	}
 	if unbound := c.unbound(said); unbound != nil {
 		return unbound
+	}
+	if len(c.o.Note) > 0 {
+		return &ExitError{Origin: at, Status: execx.Status(exitError(runErr))}
 	}
 	text := "ended the shell before its end"
 	if f := c.frags[c.current].file; f != nil {

@@ -58,9 +58,38 @@ type Options struct {
 	Account func(name string) (uint32, bool)
 	QubesDB func(key string) (string, bool)
 
+	// Note names commands that are noted, not run. Where there is at least one,
+	// so is everything that fragments start in the background, and fragments
+	// may print, export and end all by exit.
+	Note []string
+
+	// Output is where echo and printf of fragments go, if commands are noted;
+	// else, and without it, that is Stderr.
+	Output io.Writer
+
+	// FileVariable, if any, has the path of the fragment that is evaluated.
+	FileVariable string
+
 	// Timeout bounds the evaluation; 0 is 30 s.
 	Timeout time.Duration
 }
+
+// Command is a command that was noted.
+type Command struct {
+	Args       []string
+	Environ    []string // NAME=VALUE that stand before it
+	Background bool
+	Origin     Origin
+}
+
+// ExitError says that a fragment ended everything by exit.
+type ExitError struct {
+	Origin Origin
+	Status int
+}
+
+// Error is one line.
+func (e *ExitError) Error() string { return fmt.Sprintf("%s: exit %d", e.Origin, e.Status) }
 
 // Shell are the options under which fragments are sourced, as bash(1) names
 // them.
@@ -114,6 +143,9 @@ type Result struct {
 	Vars   map[string]Value
 	Tier   Tier
 	Reason string // why bash was needed: FILE:LINE: what
+
+	Commands []Command         // noted ones, in order
+	Exported map[string]string // what fragments exported
 }
 
 // SyntaxError says that a fragment is not bash.
@@ -147,6 +179,8 @@ type fragment struct {
 	file *syntax.File // nil if only bash can read it
 
 	doubt notStatic // why the tree may differ from what bash reads; zero if not
+
+	handed string // the path by which bash gets it
 }
 
 // Evaluate evaluates all fragments in order. The first failure ends it.
@@ -186,6 +220,9 @@ func (o *Options) fillIn() {
 	if o.Stderr == nil {
 		o.Stderr = io.Discard
 	}
+	if o.Output == nil || len(o.Note) == 0 {
+		o.Output = o.Stderr
+	}
 	if o.Account == nil {
 		o.Account = Accounts(o.Root)
 	}
@@ -200,19 +237,17 @@ func (o *Options) evaluate(ctx context.Context, frags []fragment) (*Result, erro
 			return nil, err
 		}
 	}
-	vars, err := o.native(ctx, frags)
+	res, err := o.native(ctx, frags)
 	var beyond *notStatic
 	if !errors.As(err, &beyond) {
-		if err != nil {
-			return nil, err
-		}
-		return &Result{Vars: vars}, nil
+		return res, err
 	}
-	vars, err = o.bash(ctx, frags, beyond)
+	res, err = o.bash(ctx, frags, beyond)
 	if err != nil {
 		return nil, err
 	}
-	return &Result{Vars: vars, Tier: Bash, Reason: beyond.Error()}, nil
+	res.Tier, res.Reason = Bash, beyond.Error()
+	return res, nil
 }
 
 func (o *Options) list() ([]string, error) {

@@ -121,7 +121,7 @@ func (m *machine) fields(w *syntax.Word) []string {
 	}
 	for _, p := range w.Parts {
 		if lit, ok := p.(*syntax.Lit); ok {
-			if strings.ContainsAny(lit.Value, "*?[{~") {
+			if strings.ContainsAny(lit.Value, "{~") || strings.ContainsAny(lit.Value, "*?[") && !m.noGlob {
 				m.giveUp(lit, "a file name pattern")
 			}
 			cur.WriteString(unescape(lit.Value))
@@ -134,7 +134,7 @@ func (m *machine) fields(w *syntax.Word) []string {
 			open = true
 			continue
 		}
-		if strings.ContainsAny(text, `*?[\`) {
+		if strings.ContainsAny(text, `*?[\`) && !m.noGlob {
 			m.giveUp(p, "a file name pattern in a value")
 		}
 		for i, field := range strings.FieldsFunc(" "+text, isBlank) {

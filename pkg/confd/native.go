@@ -3,7 +3,9 @@
 package confd
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -32,6 +34,12 @@ type machine struct {
 	vars  map[string]Value
 	funcs map[string]function
 	depth int // of function calls
+
+	commands []Command
+	exported map[string]bool
+	printed  bytes.Buffer // shown when all went well here
+	noGlob   bool         // words of a noted command are no patterns
+
 	steps int
 	grown int // bytes and elements that expansions made
 
@@ -51,18 +59,31 @@ type leave struct{ status int }
 
 // native evaluates the fragments here. A *notStatic error says that bash is
 // needed; nothing has happened then.
-func (o *Options) native(ctx context.Context, frags []fragment) (map[string]Value, error) {
-	m := &machine{o: o, ctx: ctx, vars: map[string]Value{}, funcs: map[string]function{}}
+func (o *Options) native(ctx context.Context, frags []fragment) (*Result, error) {
+	m := &machine{o: o, ctx: ctx, vars: map[string]Value{}, funcs: map[string]function{}, exported: map[string]bool{}}
 	for name, text := range o.environ() {
 		m.vars[name] = Value{Text: text, Parts: []Part{{Text: text}}}
 	}
 	for _, f := range frags {
 		if err := m.source(f); err != nil {
+			var beyond *notStatic
+			if !errors.As(err, &beyond) {
+				m.show()
+			}
 			return nil, err
 		}
 	}
-	return m.vars, nil
+	m.show()
+	res := &Result{Vars: m.vars, Commands: m.commands, Exported: map[string]string{}}
+	for name := range m.exported {
+		res.Exported[name] = m.vars[name].Text
+	}
+	return res, nil
 }
+
+// show prints what fragments printed. Until it is sure that bash is not needed
+// nothing is shown, or it would be twice.
+func (m *machine) show() { _, _ = m.printed.WriteTo(m.o.Output) }
 
 func (m *machine) source(f fragment) (err error) {
 	if f.file == nil {
@@ -72,6 +93,9 @@ func (m *machine) source(f fragment) (err error) {
 		return &f.doubt
 	}
 	m.file = f.path
+	if name := m.o.FileVariable; name != "" {
+		m.vars[name] = Value{Text: f.path, Parts: []Part{{f.path, Origin{File: f.path}}}}
+	}
 	status, err := m.fragment(f.file)
 	if err == nil && status != 0 && m.o.Shell.Errexit {
 		return &EvalError{Origin: m.lastLine(f.file), Text: fmt.Sprintf("the file ends with status %d: its last command, or its return, says that it failed", status)}
@@ -89,6 +113,8 @@ func (m *machine) fragment(file *syntax.File) (status int, err error) {
 		case *notStatic:
 			err = p
 		case *EvalError:
+			err = p
+		case *ExitError:
 			err = p
 		default:
 			panic(p)
@@ -130,6 +156,9 @@ func (m *machine) stmt(s *syntax.Stmt, errexit bool) int {
 	if m.steps%ticks == 0 && m.ctx.Err() != nil {
 		m.fail(s, "took too long: ended after %s", m.o.Timeout)
 	}
+	if call, ok := m.background(s); ok {
+		return m.note(call, true)
+	}
 	if s.Background || s.Coprocess || len(s.Redirs) > 0 {
 		m.giveUp(s, "a redirection or a background command")
 	}
@@ -166,6 +195,8 @@ func (m *machine) command(c syntax.Command, errexit bool) int {
 		return m.stmts(c.Stmts, errexit, 0)
 	case *syntax.FuncDecl:
 		return m.define(c)
+	case *syntax.DeclClause:
+		return m.export(c)
 	}
 	m.giveUp(c, fmt.Sprintf("a construct of the kind %T", c)[len("a construct of the kind *syntax."):])
 	return 0
@@ -240,6 +271,9 @@ func (m *machine) simple(c *syntax.CallExpr, errexit bool) int {
 		}
 		return m.substituted
 	}
+	if m.noted(c) {
+		return m.note(c, false)
+	}
 	if len(c.Assigns) > 0 {
 		m.giveUp(c, "a variable set for one command")
 	}
@@ -259,7 +293,11 @@ func (m *machine) simple(c *syntax.CallExpr, errexit bool) int {
 	case "return":
 		m.leave(c)
 	case "exit":
-		m.fail(c, "exit is not allowed: to end the file early write return 0")
+		m.exit(c)
+	case "echo", "printf":
+		if len(m.o.Note) > 0 {
+			return m.print(c, name)
+		}
 	}
 	m.giveUp(c, "a command")
 	return 0
@@ -270,7 +308,7 @@ func (m *machine) simple(c *syntax.CallExpr, errexit bool) int {
 func (m *machine) define(c *syntax.FuncDecl) int {
 	name := c.Name.Value
 	switch name {
-	case ":", "true", "false", "[", "test", "return", "exit", "id", "seq", "qubesdb-read":
+	case ":", "true", "false", "[", "test", "return", "exit", "id", "seq", "qubesdb-read", "echo", "printf", "export":
 		m.giveUp(c, "a function in the place of a command")
 	}
 	if !syntax.ValidName(name) || len(c.Body.Redirs) > 0 {

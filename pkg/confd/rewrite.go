@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package confd
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	"mvdan.cc/sh/v3/syntax"
+
+	"whonix-networking/pkg/execx"
+)
+
+// noting is the part of the script that notes commands. Words of a rewritten
+// command are expanded between the two functions, without file name patterns.
+func (o *Options) noting() string {
+	if len(o.Note) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString(`
+__confd_plain() { __confd_glob=; [[ $- == *f* ]] || __confd_glob=1; builtin set -f; }
+__confd_note() {
+	[[ -z ${__confd_glob-} ]] || builtin set +f
+	builtin printf 'N\0%s\0%s\0' "$1" "$(($# - 1))" >&9
+	[[ $# -eq 1 ]] || builtin printf '%s\0' "${@:2}" >&9
+}
+__confd_exported() {
+	builtin local IFS=$'\n' __confd_x
+	__confd_x=($(builtin compgen -e))
+	builtin printf 'X\0%s\0' "${#__confd_x[@]}" >&9
+	[[ ${#__confd_x[@]} -eq 0 ]] || builtin printf '%s\0' "${__confd_x[@]}" >&9
+}
+builtin readonly -f __confd_plain __confd_note __confd_exported
+`)
+	for _, name := range o.Note {
+		fmt.Fprintf(&b, "%[1]s() { __confd_glob=; __confd_note \"@${BASH_LINENO[0]}\" %[1]s \"$@\"; }\n", name)
+	}
+	return b.String()
+}
+
+// firstExtra is the descriptor of the first file behind the report's.
+const firstExtra = 10
+
+// rewrite hands fragments over in which what is started in the background is
+// noted instead. Only simple commands can be: what else is in the background
+// would have to run.
+func (o *Options) rewrite(frags []fragment) (places []Origin, extra []*os.File, err error) {
+	if len(o.Note) == 0 {
+		return nil, nil, nil
+	}
+	for i := range frags {
+		f := &frags[i]
+		if f.file == nil {
+			return nil, extra, &EvalError{Origin: Origin{File: f.path}, Text: "cannot be read well enough to see what it starts: write it plainer"}
+		}
+		text, err := f.rewritten(&places)
+		if err != nil {
+			return nil, extra, err
+		}
+		if text == nil {
+			continue
+		}
+		file, err := inMemory(text)
+		if err != nil {
+			return nil, extra, err
+		}
+		f.handed = fmt.Sprintf("/dev/fd/%d", firstExtra+len(extra))
+		extra = append(extra, file)
+	}
+	return places, extra, nil
+}
+
+// edit replaces text[from:to].
+type edit struct {
+	from, to int
+	text     string
+}
+
+// rewritten is the fragment's text with its background commands noted; nil if
+// it has none.
+func (f *fragment) rewritten(places *[]Origin) ([]byte, error) {
+	var edits []edit
+	var bad error
+	syntax.Walk(f.file, func(n syntax.Node) bool {
+		s, ok := n.(*syntax.Stmt)
+		if !ok || !s.Background {
+			return true
+		}
+		at := Origin{f.path, int(s.Pos().Line())}
+		call, simple := s.Cmd.(*syntax.CallExpr)
+		if !simple || len(call.Args) == 0 || s.Negated || len(s.Redirs) > 0 {
+			bad = errors.Join(bad, &EvalError{Origin: at, Text: "only simple commands can be started in the background here: put the rest into a script of its own"})
+			return true
+		}
+		words := ""
+		if len(call.Assigns) > 0 {
+			words = "env "
+		}
+		edits = append(edits,
+			edit{int(s.Pos().Offset()), int(s.Pos().Offset()), fmt.Sprintf("{ __confd_plain; __confd_note %d %s", len(*places), words)},
+			edit{int(s.Semicolon.Offset()), int(s.Semicolon.Offset()) + 1, "; };"})
+		*places = append(*places, at)
+		return true
+	})
+	if bad != nil || len(edits) == 0 {
+		return nil, bad
+	}
+	slices.SortStableFunc(edits, func(a, b edit) int { return b.from - a.from })
+	text := string(f.data)
+	for _, e := range edits {
+		text = text[:e.from] + e.text + text[e.to:]
+	}
+	return []byte(text), nil
+}
+
+// inMemory is an anonymous file.
+func inMemory(text []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate("fragment", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("memfd_create: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "fragment")
+	if _, err := f.WriteAt(text, 0); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// words reads a count and as many fields.
+func (c *collector) words(next func() string) []string {
+	const most = 1 << 20
+	n, err := strconv.Atoi(next())
+	if err != nil || n < 0 || n > most {
+		c.disturbed = true
+		return nil
+	}
+	out := make([]string, 0, min(n, 64))
+	for range n {
+		out = append(out, next())
+	}
+	return out
+}
+
+func (c *collector) command(place string, words []string) {
+	n := Command{Args: words, Origin: c.where()}
+	if line, ok := strings.CutPrefix(place, "@"); ok {
+		n.Origin.Line, _ = strconv.Atoi(line)
+	} else if i, err := strconv.Atoi(place); err == nil && i >= 0 && i < len(c.places) {
+		n.Origin, n.Background = c.places[i], true
+	}
+	if len(words) > 0 {
+		c.commands = append(c.commands, n)
+	}
+}
+
+// logical is a path that bash was given as users know it.
+func (c *collector) logical(path string) string {
+	for _, f := range c.frags {
+		if f.handed != "" && f.handed == path {
+			return f.path
+		}
+	}
+	return c.o.Root.Logical(path)
+}
+
+// exitError is how the shell ended, as execx has it.
+func exitError(err error) error {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return &execx.StatusError{Path: bashPath, Status: exit.ExitCode()}
+	}
+	return err
+}
