@@ -8,40 +8,51 @@ package relay
 
 import (
 	"errors"
-	"io"
 	"net"
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
-// Conn is a stream of which one direction can be ended. A *net.TCPConn and a
-// *net.UnixConn are; between those the kernel moves the bytes, by splice(2).
+// Conn is a stream of which one direction can be ended: a *net.TCPConn or a
+// *net.UnixConn. The kernel moves the bytes between them, by splice(2).
 type Conn interface {
 	net.Conn
+	syscall.Conn
 	CloseWrite() error
 }
 
-// ErrIdle says that nothing was moved for longer than Relay.Idle.
+// ErrIdle says that nothing was moved for longer than allowed.
 var ErrIdle = errors.New("the connection was idle for too long")
 
 // Relay is how to join connections. The zero value has no limit.
 type Relay struct {
-	// Idle is how long both directions may be silent; 0 means for ever. The end
-	// comes no earlier, and up to half as long later.
+	// Idle is how long both directions may be silent; 0 means for ever.
 	Idle time.Duration
+	// Linger is how long the one direction may be silent after the other has
+	// ended; 0 means for ever.
+	Linger time.Duration
+	// Pipes are shared between relays; nil gives each its own.
+	Pipes *Pipes
 }
 
 // Moved is how many bytes went each way.
 type Moved struct{ AToB, BToA int64 }
 
 // Join relays between a and b, and closes both. The error is that of the
-// direction that failed first; both sides were aborted then. To end a relay
+// direction that failed first; both sides were aborted then. A direction that
+// is silent for longer than Linger has ended without an error. To end a relay
 // from outside, close its connections.
 func (r Relay) Join(a, b Conn) (Moved, error) {
-	j := &joint{idle: r.Idle}
-	j.last.Store(time.Now().UnixNano())
+	j := &joint{Relay: r}
+	if j.Pipes == nil {
+		const directions = 2
+		j.Pipes = NewPipes(directions)
+		defer j.Pipes.close()
+	}
+	j.seen()
 	var moved Moved
 	var wg sync.WaitGroup
 	wg.Add(1)
@@ -58,45 +69,67 @@ func (r Relay) Join(a, b Conn) (Moved, error) {
 
 // joint is a relay at work.
 type joint struct {
-	idle time.Duration
+	Relay
 	last atomic.Int64 // when bytes were last seen, of either direction
+	half atomic.Bool  // one direction has ended
 
 	once sync.Once
 	err  error
 }
 
+func (j *joint) seen() { j.last.Store(time.Now().UnixNano()) }
+
+// limit is how long silence may last now; 0 is for ever.
+func (j *joint) limit() time.Duration {
+	if j.half.Load() && j.Linger > 0 {
+		return j.Linger
+	}
+	return j.Idle
+}
+
 // pump moves bytes from src to dst until src ends.
 func (j *joint) pump(dst, src Conn) (moved int64) {
+	m, err := newMover(dst, src, j.Pipes, j.seen)
+	if err != nil {
+		j.abort(dst, src, err)
+		return 0
+	}
 	for {
-		n, err := j.window(dst, src)
+		j.watch(src)
+		n, err := m.move()
 		moved += n
 		switch {
 		case err == nil: // src has ended
-			if err := dst.CloseWrite(); err != nil && !errors.Is(err, net.ErrClosed) {
+			j.seen()
+			j.half.Store(true)
+			if err := dst.CloseWrite(); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.ENOTCONN) {
 				j.abort(dst, src, err)
+				return moved
 			}
+			j.watch(dst) // the other direction reads there, and has less time now
 			return moved
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			j.abort(dst, src, err)
 			return moved
-		case n > 0:
-			j.last.Store(time.Now().UnixNano())
-		case time.Since(time.Unix(0, j.last.Load())) >= j.idle:
-			j.abort(dst, src, ErrIdle)
+		case j.silent():
+			if !j.half.Load() {
+				j.abort(dst, src, ErrIdle)
+			}
 			return moved
 		}
 	}
 }
 
-// window moves bytes until src ends, or for half of the idle time: the kernel
-// does not tell when it moved some, so it is asked again and again.
-func (j *joint) window(dst, src Conn) (int64, error) {
-	if j.idle > 0 {
-		if err := src.SetReadDeadline(time.Now().Add(j.idle / 2)); err != nil {
-			return 0, err
-		}
+// watch has a read of src end when the silence has become too long.
+func (j *joint) watch(src Conn) {
+	if limit := j.limit(); limit > 0 {
+		_ = src.SetReadDeadline(time.Unix(0, j.last.Load()).Add(limit)) // fails on a closed connection only
 	}
-	return io.Copy(dst, src)
+}
+
+func (j *joint) silent() bool {
+	limit := j.limit()
+	return limit > 0 && time.Since(time.Unix(0, j.last.Load())) >= limit
 }
 
 // abort ends both connections at once, and lets both peers know that what they
