@@ -42,7 +42,7 @@ func TestCircuits(t *testing.T) {
 		var out []byte
 		err := n.Namespace.Do(func() (err error) {
 			cmd := exec.CommandContext(ctx, "curl", "--retry", "3", "--retry-all-errors", "--silent", "--show-error", "--proxy", "socks5h://"+SocksAddress, "--proxy-user", "<torS0X>0:"+password, "http://server.example/")
-			out, err = cmd.CombinedOutput()
+			out, err = cmd.Output()
 			return err
 		})
 		if err != nil || string(out) != "here" {

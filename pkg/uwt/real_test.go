@@ -108,7 +108,7 @@ func TestThroughTor(t *testing.T) {
 		m.mkdir("/run/apt/" + dir)
 	}
 	const options = "-o Dir::Etc::sourcelist=/etc/apt/test.list -o Dir::Etc::sourceparts=- -o Dir::State::lists=/run/apt/lists -o Dir::Cache=/run/apt/cache -o APT::Sandbox::User=root"
-	m.in(n.Namespace, "apt-get "+options+" update && ls /run/apt/lists/repository.example_._Packages*").want(0)
+	persistently(m, n, "apt-get "+options+" update && ls /run/apt/lists/repository.example_._Packages*").want(0)
 	if s, err := c.Streams(ctx, 1); err != nil || !strings.HasPrefix(s[0].Username, "torsocks-") {
 		t.Errorf("%+v %v", s, err)
 	}
