@@ -11,10 +11,10 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
 	"mvdan.cc/sh/v3/syntax"
 
 	"whonix-networking/pkg/execx"
+	"whonix-networking/pkg/fsx"
 )
 
 // noting is the part of the script that notes commands. Words of a rewritten
@@ -67,7 +67,7 @@ func (o *Options) rewrite(frags []fragment) (places []Origin, extra []*os.File, 
 		if text == nil {
 			continue
 		}
-		file, err := inMemory(text)
+		file, err := fsx.Memory("fragment", text)
 		if err != nil {
 			return nil, extra, err
 		}
@@ -118,20 +118,6 @@ func (f *fragment) rewritten(places *[]Origin) ([]byte, error) {
 		text = text[:e.from] + e.text + text[e.to:]
 	}
 	return []byte(text), nil
-}
-
-// inMemory is an anonymous file.
-func inMemory(text []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate("fragment", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("memfd_create: %w", err)
-	}
-	f := os.NewFile(uintptr(fd), "fragment")
-	if _, err := f.WriteAt(text, 0); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 // words reads a count and as many fields.

@@ -70,7 +70,7 @@ func (e *Exec) Start(ctx context.Context) (_ Transaction, err error) {
 		return nil, ErrNoNft
 	}
 	r := &run{}
-	if r.said, err = memoryFile("complaints"); err != nil {
+	if r.said, err = fsx.Memory("complaints", nil); err != nil {
 		return nil, err
 	}
 	in, out, err := os.Pipe()
@@ -129,15 +129,6 @@ func (r *run) close() {
 	r.script.Close()
 	r.cancel()
 	r.said.Close()
-}
-
-// memoryFile is an anonymous file, see memfd_create(2).
-func memoryFile(name string) (*os.File, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("file in memory: %w", err)
-	}
-	return os.NewFile(uintptr(fd), name), nil
 }
 
 // complaint is the first error line of nft's output, without the source that

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"whonix-networking/pkg/fsx"
 )
 
 // bashPath is the shell that sources what is not plain.
@@ -190,7 +192,7 @@ func (o *Options) scriptFor(frags []fragment) (string, []*os.File, error) {
 	for i, f := range frags {
 		path := o.Root.Path(f.path)
 		if f.bom {
-			file, err := inMemory(f.text)
+			file, err := fsx.Memory("fragment", f.text)
 			if err != nil {
 				return "", extra, err
 			}
@@ -215,20 +217,6 @@ func (o *Options) scriptFor(frags []fragment) (string, []*os.File, error) {
 	}
 	fmt.Fprintf(&b, driver, o.Function)
 	return b.String(), extra, nil
-}
-
-// inMemory is an anonymous file.
-func inMemory(text []byte) (*os.File, error) {
-	fd, err := unix.MemfdCreate("fragment", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, err
-	}
-	f := os.NewFile(uintptr(fd), "fragment")
-	if _, err := f.WriteAt(text, 0); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 // quoted is text as one word of the shell.
