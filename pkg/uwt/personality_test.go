@@ -76,8 +76,17 @@ func TestAcceptance14_Waiting(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, "the waiting sleep", func() bool {
-		out, _ := exec.Command("ps", "-o", "args=", "--sid", fmt.Sprint(mustSid(t, cmd.Process.Pid))).Output()
-		return strings.Contains(string(out), "sleep -- 1")
+		out, err := exec.Command("ps", "-A", "-o", "pgid=,args=").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		group := fmt.Sprint(cmd.Process.Pid)
+		for line := range strings.Lines(string(out)) {
+			if f := strings.Fields(line); f[0] == group && strings.HasSuffix(strings.Join(f, " "), "sleep -- 1") {
+				return true
+			}
+		}
+		return false
 	})
 	begin = time.Now()
 	if err := unix.Kill(-cmd.Process.Pid, unix.SIGINT); err != nil {
@@ -88,15 +97,6 @@ func TestAcceptance14_Waiting(t *testing.T) {
 	if !ws.Signaled() || ws.Signal() != unix.SIGINT || time.Since(begin) > 2*time.Second {
 		t.Errorf("%v after %v", cmd.ProcessState, time.Since(begin))
 	}
-}
-
-func mustSid(t *testing.T, pid int) int {
-	t.Helper()
-	sid, err := unix.Getsid(pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sid
 }
 
 // waitFor polls a condition that nothing announces.
