@@ -28,7 +28,8 @@ ServerDNSAllowBrokenConfig 1
 Sandbox 0
 `
 
-// exitConfig takes the number and the OR port.
+// exitConfig takes the number and the OR port. Exits would refuse relays of
+// which they do not know yet, and have no descriptors to hand out for a while.
 const exitConfig = `
 Nickname exit%d
 Address 127.0.0.1
@@ -37,9 +38,12 @@ SocksPort 0
 ExitRelay 1
 ExitPolicy accept *:*
 ExitPolicyRejectPrivate 0
+RefuseUnknownExits 0
+DirCache 0
 `
 
-// clientConfig takes the SocksPort and the ControlPort.
+// clientConfig takes the SocksPort and the ControlPort. With Conflux one stream
+// can be on two circuits, which tests of isolation would take for a difference.
 const clientConfig = `
 SocksPort %s
 ControlPort %s
@@ -48,6 +52,7 @@ ClientRejectInternalAddresses 0
 ClientDNSRejectInternalAddresses 0
 ClientUseIPv6 0
 UseEntryGuards 0
+ConfluxEnabled 0
 `
 
 // authority is the configuration of a directory authority but for the lines
