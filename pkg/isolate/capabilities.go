@@ -22,7 +22,7 @@ func dropCapabilities(kept uint64) error {
 		if kept&(1<<c) != 0 {
 			continue
 		}
-		// Only who has CAP_SETPCAP can, and only that one could gain any.
+		// Who has no CAP_SETPCAP cannot, and has no_new_privs instead.
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0); err != nil && err != unix.EPERM && err != unix.EINVAL {
 			return fmt.Errorf("drop capability %d: %w", c, err)
 		}

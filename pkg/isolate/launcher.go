@@ -235,7 +235,11 @@ func lastStage(env cli.Env) error {
 	if len(rest) == 0 {
 		return errors.New("started by hand")
 	}
-	runtime.LockOSThread() // the one that executes
+	runtime.LockOSThread() // the one that is filtered, and executes
+	pathList, _ := env.Lookup("PATH")
+	if err := restrictSockets(program, pathList); err != nil {
+		return err
+	}
 	kept := uint64(0)
 	if os.Geteuid() == 0 {
 		kept = rootKeeps

@@ -34,6 +34,13 @@ func probe(steps []string) int {
 		case "packet":
 			_, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
 			say("ok", err)
+		case "family":
+			n, _ := strconv.Atoi(arg)
+			_, err := unix.Socket(n, unix.SOCK_STREAM, 0)
+			say("ok", err)
+		case "uring":
+			_, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, 0, 0)
+			say("ok", errno)
 		case "listen":
 			_, err := net.Listen("tcp", ":0")
 			say("ok", err)
@@ -65,9 +72,9 @@ func process(word, arg string) {
 		dir, _ := os.Getwd()
 		children, _ := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid()))
 		fmt.Println(os.Args[0], os.Getpid(), os.Getppid(), dir, len(strings.Fields(string(children))))
-	case "capabilities":
+	case "status":
 		status, _ := os.ReadFile("/proc/self/status")
-		_, rest, _ := strings.Cut(string(status), "CapEff:\t")
+		_, rest, _ := strings.Cut(string(status), arg+":\t")
 		line, _, _ := strings.Cut(rest, "\n")
 		fmt.Println(line)
 	case "child":
