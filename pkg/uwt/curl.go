@@ -24,6 +24,11 @@ type curlFindings struct {
 	ipv6                     bool
 	follows                  bool // redirections
 	hosts                    []string
+
+	// operations are where, behind each --next, the options of another transfer
+	// begin: those before do not count for it.
+	operations []int
+	next       bool // the word at hand is one
 }
 
 // curl gives curl, which does not work with torsocks, Tor as its proxy, unless
@@ -69,7 +74,7 @@ func (w *wrapper) curl(ctx context.Context, args []string) ([]string, error) {
 	if err := torAnswers(ctx, address); err != nil {
 		return args, w.withoutTor(err, curlCannotConnect)
 	}
-	return curlThroughTor(args, address, local)
+	return curlThroughTor(args, address, local, f.operations)
 }
 
 // spelled names an option as the original does, in both spellings, or as it
@@ -108,10 +113,11 @@ func (w *wrapper) withoutTor(why error, code int) error {
 }
 
 // curlThroughTor puts the proxy before the user's arguments, of which later
-// ones win. User name and password are handed over in a file of which others
-// see nothing (U20). It also says for what the proxy does not count, which
-// no_proxy in the environment could say otherwise.
-func curlThroughTor(args []string, address string, local []string) ([]string, error) {
+// ones win, and before those of each further operation. User name and password
+// are handed over in a file of which others see nothing (U20). It also says for
+// what the proxy does not count, which no_proxy in the environment could say
+// otherwise.
+func curlThroughTor(args []string, address string, local []string, operations []int) ([]string, error) {
 	password, err := isolationPassword("curl-wrapper_")
 	if err != nil {
 		return nil, err
@@ -126,7 +132,11 @@ func curlThroughTor(args []string, address string, local []string) ([]string, er
 	if len(args) > 0 && (args[0] == "--disable" || strings.HasPrefix(args[0], "-q")) {
 		at = 1 // counts only as the first one
 	}
-	return slices.Insert(slices.Clone(args), at, extra...), nil
+	out := slices.Clone(args)
+	for _, i := range slices.Backward(append([]int{at}, operations...)) {
+		out = slices.Insert(out, i, extra...)
+	}
+	return out, nil
 }
 
 // divide tells hosts on this machine's loopback from others.

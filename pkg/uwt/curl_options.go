@@ -60,6 +60,10 @@ func scanCurl(args []string) curlFindings {
 		default:
 			f.hosts = append(f.hosts, hostOf(arg))
 		}
+		if f.next {
+			f.operations = append(f.operations, i+1)
+			f.next = false
+		}
 	}
 	return f
 }
@@ -76,6 +80,9 @@ func (f *curlFindings) long(arg, next string) (value bool) {
 	isFlag := strings.Contains(curlFlags, " "+name+" ") || strings.Contains(curlFlags, "\t"+name+" ") ||
 		strings.Contains(curlFlags, " "+name+"\n") || strings.HasPrefix(name, "--no-")
 	switch {
+	case strings.HasPrefix("--next", name) && len(name) >= len("--nex"):
+		f.next = true
+		return false
 	case name == "--ipv6":
 		f.ipv6 = true
 	case name == "--location" || name == "--location-trusted":
@@ -115,6 +122,9 @@ func (f *curlFindings) short(arg, next string) (value bool) {
 			f.proxy = arg
 		case 'U':
 			f.proxyUser = arg
+		case ':':
+			f.next = true
+			return false // curl looks at no letter behind it
 		}
 		if strings.IndexByte(curlShortValues, arg[i]) >= 0 {
 			return i == len(arg)-1

@@ -204,6 +204,11 @@ func TestAcceptance16_CurlThroughTor(t *testing.T) {
 		{"http://example.org/", "example.org:80", tor, []string{"no_proxy=*"}},
 		{"http://127.0.0.1:1/ http://example.org/ || true", "example.org:80", tor, nil},
 		{"-sSL http://192.0.2.1/", "192.0.2.1:80", tor, nil},
+		// Behind --next a new set of options begins.
+		{"http://127.0.0.1:1/ --next -s http://example.org/", "example.org:80", tor, nil},
+		{"-d --next http://127.0.0.1:1/ -: -s http://example.org/", "example.org:80", tor, nil},
+		{"http://127.0.0.1:1/ -sg: -s http://example.org/", "example.org:80", tor, nil},
+		{"http://127.0.0.1:1/ -s -: -s http://127.0.0.1:1/ --nex -s http://example.org/", "example.org:80", tor, nil},
 	} {
 		s := m.in(n, "curl -s "+strings.TrimPrefix(c.args, "-q "), c.env...)
 		if strings.HasPrefix(c.args, "-q ") {
