@@ -32,13 +32,18 @@ func Chain(path, pathList string) ([]File, error) {
 		switch {
 		case f.Kind == Script:
 			path = f.Interpreter
-			if name := envTarget(f); name != "" {
-				if env, err := Examine(path); err == nil {
-					out = append(out, env)
-				}
-				if path = LookPath(name, pathList); path == "" {
-					return out, nil // env(1) will say so
-				}
+			if filepath.Base(path) != "env" {
+				continue
+			}
+			env, err := Examine(path)
+			if err != nil {
+				return out, err
+			}
+			name, clears := envTarget(f.Argument)
+			env.Clears = clears
+			out = append(out, env)
+			if path = LookPath(name, pathList); name == "" || path == "" {
+				return out, nil // env(1) will say so
 			}
 		case f.Kind == Other && len(out) == 1:
 			path = shell
@@ -50,25 +55,32 @@ func Chain(path, pathList string) ([]File, error) {
 }
 
 // envTarget is the program that `#!/usr/bin/env NAME` and `env -S NAME ...`
-// run.
-func envTarget(f File) string {
-	if filepath.Base(f.Interpreter) != "env" {
-		return ""
-	}
-	words := f.Argument
+// run, and whether LD_PRELOAD may be another one there. What we do not
+// understand of env's own language counts as a change.
+func envTarget(argument string) (name string, clears bool) {
+	words := argument
 	if rest, ok := strings.CutPrefix(words, "--split-string="); ok {
 		words = rest
 	} else if strings.HasPrefix(words, "-") {
-		_, words, _ = strings.Cut(words, "S")
+		var before string
+		var found bool
+		if before, words, found = strings.Cut(words, "S"); !found || strings.Trim(before, "-v") != "" {
+			clears = true
+		}
 	} else {
-		return words
+		return words, strings.HasPrefix(words, "LD_")
 	}
+	clears = clears || strings.ContainsAny(words, "\\\"'$#")
 	for _, w := range strings.Fields(words) {
-		if !strings.HasPrefix(w, "-") && !strings.Contains(w, "=") {
-			return w
+		switch {
+		case w == "-v", w == "--debug", w == "--":
+		case strings.HasPrefix(w, "-"), strings.HasPrefix(w, "LD_"):
+			clears = true
+		case !strings.Contains(w, "="):
+			return w, clears
 		}
 	}
-	return ""
+	return "", clears
 }
 
 // LookPath finds an executable file as execvp(3) does: a name with a slash as

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -43,6 +44,10 @@ type File struct {
 	Class   elf.Class
 	Machine elf.Machine
 	Go      bool // built by the Go toolchain, which makes system calls itself
+	Libc    bool // linked with glibc's libc.so.6, through which it makes them
+
+	// Of env(1) as an interpreter: it changes what the dynamic linker is told.
+	Clears bool
 
 	Setuid, Setgid bool
 	Capabilities   bool // has the attribute security.capability
@@ -136,6 +141,7 @@ func (f *File) elf(file *os.File) error {
 		f.Loader = string(bytes.TrimRight(text, "\x00"))
 	}
 	f.Go = builtByGo(x)
+	f.Libc = f.Loader != "" && slices.Contains(needed(x), "libc.so.6")
 	return nil
 }
 
@@ -176,10 +182,10 @@ func (f File) Privileged() string {
 
 // Unreached says why a preloaded library that looks like lib does not reach
 // the program, or does not hold its system calls: one of "setuid", "setgid",
-// "capabilities", "static", "Go", "other architecture", "other libc", "unknown
-// format". Empty means that the library is in force, or, for a script, that its
-// interpreter decides. A script's privilege bits have no effect in Linux, but
-// libtorsocks refuses it for them.
+// "capabilities", "static", "Go", "other architecture", "other libc", "no libc",
+// "clears LD_PRELOAD", "unknown format". Empty means that the library is in
+// force, or, for a script, that its interpreter decides. A script's privilege
+// bits have no effect in Linux, but libtorsocks refuses it for them.
 func (f File) Unreached(lib File) string {
 	switch {
 	case f.Privileged() != "":
@@ -196,6 +202,10 @@ func (f File) Unreached(lib File) string {
 		return "other architecture"
 	case !strings.HasPrefix(filepath.Base(f.Loader), "ld-linux"):
 		return "other libc"
+	case !f.Libc:
+		return "no libc"
+	case f.Clears:
+		return "clears LD_PRELOAD"
 	}
 	return ""
 }

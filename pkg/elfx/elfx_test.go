@@ -85,7 +85,18 @@ func TestUnreached(t *testing.T) {
 	musl := func(d []byte) []byte {
 		return bytes.Replace(d, []byte("/lib64/ld-linux-x86-64.so.2"), []byte("/lib64/ld-musl-x86_64.so.1\x00"), 1)
 	}
+	noLibc := func(d []byte) []byte {
+		return bytes.ReplaceAll(d, []byte("\x00libc.so.6\x00"), []byte("\x00libx.so.6\x00"))
+	}
+	bare := func(d []byte) []byte { // without a section table
+		d = noLibc(d)
+		clear(d[0x28:0x30])
+		clear(d[0x3a:0x40])
+		return d
+	}
 	for name, c := range map[string]struct{ path, want string }{
+		"without libc":        {copied(t, noLibc), "no libc"},
+		"without sections":    {copied(t, bare), "no libc"},
 		"dynamic":             {dynamicProgram, ""},
 		"setuid":              {mode(0o4755), "setuid"},
 		"setgid":              {mode(0o2755), "setgid"},
@@ -174,6 +185,26 @@ func TestChain(t *testing.T) {
 	}
 	if _, err := Examine("/"); err == nil {
 		t.Error("a directory")
+	}
+}
+
+// TestChainEnvironment: what env(1) runs without LD_PRELOAD is not held by it.
+func TestChainEnvironment(t *testing.T) {
+	for line, cleared := range map[string]bool{
+		"#!/usr/bin/env sh": false, "#!/usr/bin/env -S sh -i": false, "#!/usr/bin/env -S A=1 B= sh": false, "#!/usr/bin/env -vS sh": false,
+		"#!/usr/bin/env -S -i sh": true, "#!/usr/bin/env -iS sh": true, "#!/usr/bin/env -S - sh": true, "#!/usr/bin/env -S -u LD_PRELOAD sh": true,
+		"#!/usr/bin/env -S LD_PRELOAD= sh": true, "#!/usr/bin/env -S LD_AUDIT=x sh": true, "#!/usr/bin/env -S --ignore-environment sh": true,
+		"#!/usr/bin/env --split-string=-i sh": true, `#!/usr/bin/env -S "-i" sh`: true, `#!/usr/bin/env -S \-i sh`: true, "#!/usr/bin/env -S ${X} sh": true,
+		"#!/usr/bin/env -i": true, "#!/usr/bin/env LD_PRELOAD=": true, "#!/bin/sh -i": false,
+	} {
+		chain, _ := Chain(written(t, line+"\n"), "/usr/bin:/bin")
+		why := ""
+		for _, f := range chain {
+			why += f.Unreached(library(t))
+		}
+		if (why == "clears LD_PRELOAD") != cleared || !cleared && why != "" {
+			t.Errorf("%s: %q", line, why)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -178,8 +179,9 @@ func preloaded(environ []string, lib string) []string {
 			old = v
 		}
 	}
+	between := func(r rune) bool { return r == ':' || r == ' ' } // see ld.so(8)
 	switch {
-	case strings.Contains(old, lib):
+	case slices.Contains(strings.FieldsFunc(old, between), lib):
 		return environ
 	case old == "":
 		return withEnv(environ, varPreload, lib)

@@ -270,6 +270,13 @@ func TestHostile(t *testing.T) {
 	if got := s.env("LD_PRELOAD"); !strings.HasSuffix(got, "libtorsocks.so:/lib/x86_64-linux-gnu/libdl.so.2") {
 		t.Errorf("%q", got)
 	}
+	// A library that only has the name of torsocks' in its own isolates nothing.
+	for _, preload := range []string{"/nowhere/libtorsocks.so", "/usr/lib/x86_64-linux-gnu/torsocks/libtorsocks.so.old", "/nowhere/usr/lib/x86_64-linux-gnu/torsocks/libtorsocks.so"} {
+		s := m.direct([]string{"LD_PRELOAD=" + preload}, "rawdog").want(0)
+		if got, rest, _ := strings.Cut(s.env("LD_PRELOAD"), ":"); !strings.HasPrefix(got, "/usr/lib/") && got != "libtorsocks.so" || rest != preload {
+			t.Errorf("%s: %q", preload, s.env("LD_PRELOAD"))
+		}
+	}
 	// Many arguments, and long ones.
 	if s := m.user("").run("rawdog $(seq 100000)").want(0).quiet(); len(s.items("arg")) != 100001 {
 		t.Errorf("%d arguments", len(s.items("arg")))
