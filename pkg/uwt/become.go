@@ -41,6 +41,9 @@ func (w *wrapper) become(ctx context.Context) error {
 	}
 	uwtexec := words(w.set.or("uwtexec_bin", uwtexecPath))
 	env := w.environ()
+	if time != "" {
+		w.tellRealTime()
+	}
 	if len(torsocks) > 0 {
 		lib, known := w.library(torsocks)
 		if handled, err := w.unreached(ctx, lib, args); handled {
@@ -120,6 +123,13 @@ func (w *wrapper) madeUpTime(ctx context.Context) (string, error) {
 	}
 	w.trace("the time is to be %s", text)
 	return text, nil
+}
+
+// tellRealTime says so of a program that faketime's library does not hold.
+func (w *wrapper) tellRealTime() {
+	if file, why := unreachable(w.program(), w.set.Vars["PATH"], preloadable("")); why != "" {
+		w.env.Warnf("'%s' ignores LD_PRELOAD (%s: %s): it sees the real time", w.program(), file, why)
+	}
 }
 
 // plainly executes the program with nothing between.

@@ -189,7 +189,15 @@ func TestTimeOfDay(t *testing.T) {
 	if _, err := os.Stat(m.path("/root/.timeprivacy/rawdog/seconds_file")); err != nil {
 		t.Error(err)
 	}
-	m.user("timeprivacy_global=1\ntimeprivacy[/usr/bin/rawdog]=0\n").run("rawdog").want(0)
+	// What faketime cannot hold says so, however it runs.
+	m.wrap("/usr/bin/static")
+	m.copy(binaries+"/time-privacy", "/usr/bin/static"+originalSuffix)
+	m.write(isolatorPath, "#!/bin/sh\necho isolated \"$@\"\n", 0o755)
+	const real = "warning: '/usr/bin/static.anondist-orig' ignores LD_PRELOAD (/usr/bin/static.anondist-orig: static): it sees the real time\n"
+	for _, set := range []string{"", "uwt_unsupported=warn\n", "uwtwrapper_global=0\n"} {
+		m.user("timeprivacy[/usr/bin/static]=1\n" + set).run("static -h").want(0).says(real)
+	}
+	m.user("timeprivacy_global=1\ntimeprivacy[/usr/bin/rawdog]=0\n").run("rawdog").want(0).quiet()
 	m.user("timeprivacy_global=1\nuwtwrapper_global=0\n").run("rawdog").want(0).wantIsolated(false).wantArgs("/usr/bin/rawdog")
 	// A folder that cannot be written ends it, in the original's words.
 	if err := os.RemoveAll(m.path("/root/.timeprivacy")); err != nil {
