@@ -176,6 +176,36 @@ func TestIPv6(t *testing.T) {
 	expect(t, n, ModeAddress, env[:1], []string{"socket tcp", "bind 127.0.0.1:7777", "name"}, "bind ok", "name 127.0.0.1:7777")
 }
 
+// TestIPv6Value: the second address family where the program's memory is not
+// read. Where a socket goes is known only when it listens.
+func TestIPv6Value(t *testing.T) {
+	n := newNetwork(t)
+	server, err := listenIn(n, "[::]:9000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	env := []string{"BIND_ADDR6=" + addrA6, "BIND_ADDR=" + addrA, "BIND_PORT=4444"}
+	for _, asked := range []string{"[::]:7777", "[::1]:7777"} {
+		expect(t, n, ModeValue, env[:1], []string{"socket tcp6", "bind " + asked, "listen", "name", "get reuseport", "get cloexec"},
+			"bind ok", "listen ok", "name ["+addrA6+"]:7777", "reuseport 0 <nil>", "cloexec 1")
+		expect(t, n, ModeValue, env, []string{"socket tcp6", "set v6only 1", "bind " + asked, "listen", "name", "get v6only"},
+			"set ok", "bind ok", "listen ok", "name ["+addrA6+"]:4444", "v6only 1 <nil>")
+		expect(t, n, ModeValue, env, []string{"socket udp6", "bind " + asked, "name"}, "bind ok", "name ["+addrA6+"]:4444")
+	}
+	expect(t, n, ModeValue, env, []string{"socket tcp6", "set v6only 0", "bind [::ffff:127.0.0.1]:7777", "listen", "name"},
+		"set ok", "bind ok", "listen ok", "name [::ffff:"+addrA+"]:4444")
+	expect(t, n, ModeValue, env[:1], []string{"socket tcp6", "set v6only 0", "bind [::ffff:127.0.0.1]:7777", "listen", "name"},
+		"set ok", "bind ok", "listen ok", "name [::ffff:127.0.0.1]:7777")
+	expect(t, n, ModeValue, env, []string{"socket tcp6", "connect [::1]:9000", "name", "socket tcp", "connect 127.0.0.1:9000", "name"},
+		"connect ok", "name ["+addrA6+"]:4444", "connect ok", "name "+addrA+":4444")
+	// The source address is the right one or there is none.
+	expect(t, n, ModeValue, env, []string{"socket tcp6", "set v6only 0", "connect [::ffff:127.0.0.1]:9000"}, "set ok", "connect ENETUNREACH")
+	expect(t, n, ModeValue, env[1:], []string{"socket tcp6", "bind [::]:7777", "listen", "name"}, "bind ok", "listen ok", "name [::]:7777")
+	expect(t, n, ModeValue, []string{"BIND_ADDR6=2001:db8::99"}, []string{"socket tcp6", "connect [::1]:9000", "bind [::]:7777", "listen"},
+		"connect EADDRNOTAVAIL", "bind ok", "listen EADDRNOTAVAIL")
+}
+
 // TestAcceptance25: privileges are not lent, and refusals run nothing.
 func TestAcceptance25(t *testing.T) {
 	n := newNetwork(t)

@@ -45,10 +45,14 @@ func (h *helper) byValue(n *seccomp.Notification) verdict {
 		return verdict{errno: errnoOf(err, unix.EMFILE)}
 	}
 	if !ok {
-		return verdict{proceed: true} // inherited, received, or not of AF_INET
+		return verdict{proceed: true} // inherited, received, or of another family
 	}
 	defer unix.Close(fd)
-	s := valueSocket{helper: h, caller: caller, number: number, name: name, fd: fd, kind: socketKind}
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil {
+		return verdict{errno: errnoOf(err, unix.EACCES)}
+	}
+	s := valueSocket{helper: h, caller: caller, number: number, name: name, fd: fd, domain: domain, kind: socketKind}
 	switch kind {
 	case bindCall:
 		return s.bind()
@@ -71,12 +75,12 @@ func (h *helper) makeSocket(n *seccomp.Notification) verdict {
 		h.journal.report("foreign", fmt.Errorf("left alone the sockets of process %d: another account, network or label", caller.group))
 		return verdict{proceed: true}
 	}
-	kind := int(uint32(n.Call.Args[1]))
-	fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, int(uint32(n.Call.Args[2])))
+	domain, kind := int(uint32(n.Call.Args[0])), int(uint32(n.Call.Args[1]))
+	fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC, int(uint32(n.Call.Args[2])))
 	if err != nil {
 		return verdict{errno: errnoOf(err, unix.EACCES)}
 	}
-	if err := h.caps.lend(caller, h.own, func() error { h.settings.setOptions(fd, unix.AF_INET); return nil }); err != nil {
+	if err := h.caps.lend(caller, h.own, func() error { h.settings.setOptions(fd, domain); return nil }); err != nil {
 		unix.Close(fd)
 		return verdict{errno: errnoOf(err, unix.EACCES)}
 	}
@@ -103,32 +107,55 @@ type valueSocket struct {
 	number int    // in the program
 	name   string // in the registry
 	fd     int    // our duplicate
+	domain int
 	kind   int
 }
 
 // wanted is the settings' address, where a socket asks for another one.
 func (s valueSocket) wanted(asked []byte) []byte {
-	return s.settings.Bind(Family{Domain: unix.AF_INET}, asked)
+	return s.settings.Bind(s.family(), asked)
+}
+
+func (s valueSocket) family() Family { return Family{Domain: s.domain, Scope: s.scope} }
+
+// any is an address of the socket's family that says nothing.
+func (s valueSocket) any() []byte {
+	if s.domain == unix.AF_INET6 {
+		return newInet6()
+	}
+	return newInet4()
+}
+
+// replaced reports whether the settings have an address, or a port, for the
+// socket, and whether they have both, so that what it asks for does not matter.
+func (s valueSocket) replaced() (some, all bool) {
+	addr, port := s.settings.Addr.IsValid(), s.settings.Port != 0
+	if s.domain == unix.AF_INET6 {
+		addr = s.settings.Addr6.IsValid()
+	}
+	return addr || port, addr && port
 }
 
 // bind binds where the address does not matter because both its parts are
 // replaced. Else the program binds to what it asks for, and is moved when it
-// listens.
+// listens; so is one of IPv6, which may ask for an IPv4-mapped address.
 func (s valueSocket) bind() verdict {
 	s.held.collectBound(s.name)
-	if !s.settings.Addr.IsValid() || s.settings.Port == 0 {
-		if s.kind == unix.SOCK_DGRAM && (s.settings.Addr.IsValid() || s.settings.Port != 0) {
+	datagram := s.kind == unix.SOCK_DGRAM
+	some, all := s.replaced()
+	if !all || s.domain == unix.AF_INET6 && !datagram {
+		if datagram && some {
 			s.journal.report("datagram", fmt.Errorf("process %d binds a UDP socket: its address is not rewritten in mode value "+
-				"unless BIND_ADDR and BIND_PORT are both set", s.caller.group))
+				"unless BIND_ADDR (BIND_ADDR6 for IPv6) and BIND_PORT are both set", s.caller.group))
 			s.held.drop(s.name)
 		}
 		return verdict{proceed: true}
 	}
-	err := s.caps.lend(s.caller, s.own, func() error { return bindRaw(s.fd, s.wanted(newInet4())) })
+	err := s.caps.lend(s.caller, s.own, func() error { return bindRaw(s.fd, s.wanted(s.any())) })
 	if err != nil {
 		return verdict{errno: errnoOf(err, unix.EACCES)}
 	}
-	if s.kind == unix.SOCK_DGRAM {
+	if datagram {
 		s.held.drop(s.name)
 	}
 	return verdict{}
@@ -136,9 +163,11 @@ func (s valueSocket) bind() verdict {
 
 // connect binds a socket that is not bound. Our duplicate must be gone before
 // the program can close its own: else the other side would not see the end.
+// Whether a socket of IPv6 goes to an IPv4-mapped address is not known: then
+// the kernel refuses to connect from where it is bound.
 func (s valueSocket) connect() verdict {
 	done, err := bound(s.fd)
-	source := s.settings.Connect(Family{Domain: unix.AF_INET}, newInet4())
+	source := s.settings.Connect(s.family(), s.any())
 	if err == nil && !done && source != nil {
 		err = s.caps.lend(s.caller, s.own, func() error { return bindBefore(s.fd, source) })
 	}
@@ -195,7 +224,7 @@ func (s valueSocket) moved(address []byte) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	fresh, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|status&unix.SOCK_NONBLOCK, 0)
+	fresh, err := unix.Socket(s.domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|status&unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, err
 	}

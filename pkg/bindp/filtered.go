@@ -33,7 +33,7 @@ func (l *launch) filtered(ctx context.Context) error {
 	if err := restrict(); err != nil {
 		return refuse(err)
 	}
-	program, err := FilterFor(mode).Assemble()
+	program, err := FilterFor(mode, l.settings.Addr6.IsValid()).Assemble()
 	if err != nil {
 		return refuse(err)
 	}

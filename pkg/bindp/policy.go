@@ -29,8 +29,9 @@ const typeMask = 0xf
 
 // FilterFor is the filter of one of the two modes that have one. Calls that
 // could bind or connect unseen fail: io_uring_setup(2), the x32 convention, and
-// whatever way in we do not know.
-func FilterFor(mode Mode) seccomp.Filter {
+// whatever way in we do not know. With ipv6 ModeValue makes the program's IPv6
+// sockets too.
+func FilterFor(mode Mode, ipv6 bool) seccomp.Filter {
 	denied := seccomp.Fail(unix.ENOSYS)
 	native, compat := seccomp.Native(), seccomp.Compat()
 	var rules []seccomp.Rule
@@ -39,9 +40,9 @@ func FilterFor(mode Mode) seccomp.Filter {
 			Numbers: []uint32{seccomp.ForeignBit}, Mask: seccomp.ForeignBit, Do: denied,
 		})
 	}
-	rules = append(rules, reported(mode, native)...)
+	rules = append(rules, reported(mode, native, ipv6)...)
 	rules = append(rules, seccomp.Rule{Numbers: []uint32{native.IoUringSetup}, Do: denied})
-	compatRules := append(reported(mode, compat), seccomp.Rule{Numbers: []uint32{compat.IoUringSetup}, Do: denied})
+	compatRules := append(reported(mode, compat, ipv6), seccomp.Rule{Numbers: []uint32{compat.IoUringSetup}, Do: denied})
 	if compat.Socketcall != 0 {
 		do := denied // its arguments are in memory, which ModeValue does not read
 		if mode == ModeAddress {
@@ -60,15 +61,19 @@ func FilterFor(mode Mode) seccomp.Filter {
 }
 
 // reported are the calls of a convention that the helper answers.
-func reported(mode Mode, abi seccomp.ABI) []seccomp.Rule {
+func reported(mode Mode, abi seccomp.ABI, ipv6 bool) []seccomp.Rule {
 	if mode == ModeAddress {
 		return []seccomp.Rule{{Numbers: []uint32{abi.Bind, abi.Connect}, Do: seccomp.Notify}}
+	}
+	families := []uint32{unix.AF_INET}
+	if ipv6 {
+		families = append(families, unix.AF_INET6)
 	}
 	return []seccomp.Rule{
 		{
 			Numbers: []uint32{abi.Socket},
 			Args: []seccomp.Arg{
-				{Index: 0, OneOf: []uint32{unix.AF_INET}},
+				{Index: 0, OneOf: families},
 				{Index: 1, Mask: typeMask, OneOf: []uint32{unix.SOCK_STREAM, unix.SOCK_DGRAM}},
 				{Index: 2, OneOf: []uint32{0, unix.IPPROTO_TCP, unix.IPPROTO_UDP}},
 			},

@@ -59,12 +59,18 @@ func TestFilter(t *testing.T) {
 			rows = append(rows, row{"other", call{native.Arch, number, [3]uint32{any, any, any}}, seccomp.Allow, seccomp.Allow})
 		}
 	}
-	for _, mode := range filterModes() {
-		vm := interpreter(t, mode)
+	for _, c := range []struct {
+		mode Mode
+		ipv6 bool
+	}{{ModeAddress, false}, {ModeAddress, true}, {ModeValue, false}, {ModeValue, true}} {
+		mode, vm := c.mode, interpreter(t, c.mode, c.ipv6)
 		for _, r := range rows {
 			want := r.address
 			if mode == ModeValue {
 				want = r.value
+				if c.ipv6 && r.name == "IPv6 socket" {
+					want = seccomp.Notify
+				}
 			}
 			words := []uint32{r.call.number, r.call.arch, 0, 0, r.call.args[0], 0, r.call.args[1], 0, r.call.args[2], 0, 0, 0, 0, 0, 0, 0}
 			var packet []byte
@@ -79,9 +85,9 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-func interpreter(t *testing.T, mode Mode) *bpf.VM {
+func interpreter(t *testing.T, mode Mode, ipv6 bool) *bpf.VM {
 	t.Helper()
-	program, err := FilterFor(mode).Assemble()
+	program, err := FilterFor(mode, ipv6).Assemble()
 	if err != nil {
 		t.Fatal(err)
 	}
