@@ -138,13 +138,15 @@ func (m *made) listen(ipv6 bool) (p ports, err error) {
 		p.relay6 = p.relay4
 		return p, err
 	}
-	if p.relay6, err = m.listenTCP(fileRelay6, v6, 0); err != nil {
-		return p, err
-	}
+	// The one port that is not free to choose comes first.
 	if _, err = m.listenTCP(fileNamesTCP6, v6, p.names); err != nil {
 		return p, err
 	}
-	return p, m.listenUDP(fileNames6, v6, p.names)
+	if err = m.listenUDP(fileNames6, v6, p.names); err != nil {
+		return p, err
+	}
+	p.relay6, err = m.listenTCP(fileRelay6, v6, 0)
+	return p, err
 }
 
 func (m *made) listenTCP(name string, addr netip.Addr, port uint16) (uint16, error) {
