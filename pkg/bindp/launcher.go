@@ -119,7 +119,7 @@ func (l *launch) replace(ctx context.Context, environ []string) error {
 	}
 	argv := l.options.argv()
 	err := execx.Replace(l.path, argv, environ)
-	if errors.Is(err, syscall.ENOEXEC) {
+	if errors.Is(err, syscall.ENOEXEC) && execx.IsScript(l.path) {
 		// A script without an interpreter line is the shell's, see execvp(3).
 		err = execx.Replace("/bin/sh", append([]string{argv[0], l.path}, argv[1:]...), environ)
 	}

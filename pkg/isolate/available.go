@@ -16,6 +16,11 @@ import (
 	"whonix-networking/pkg/nft"
 )
 
+// unavailable says why isolation cannot be had here.
+type unavailable struct{ error }
+
+func (u *unavailable) Unwrap() error { return u.error }
+
 // available makes a namespace ready, and lets it go. The error says why
 // isolation cannot be had here.
 func available(ctx context.Context) error {

@@ -66,8 +66,8 @@ func Command(ctx context.Context, env cli.Env) error {
 	if o.argv0 == "" {
 		o.argv0 = o.command[0]
 	}
-	if !o.isolate && (o.torsocks || reached(program, path)) {
-		return viaTorsocks(env, o, path)
+	if o.torsocks {
+		return viaTorsocks(env, program, o.command[1:], path)
 	}
 	set, err := readSettings(env, fsx.Host)
 	if err != nil {
@@ -78,7 +78,13 @@ func Command(ctx context.Context, env cli.Env) error {
 			return refused(err)
 		}
 	}
-	return refused(launch{env: env, settings: set, argv0: o.argv0, program: program, args: o.command[1:]}.become(ctx))
+	err = launch{env: env, settings: set, argv0: o.argv0, program: program, args: o.command[1:]}.become(ctx)
+	var cannot *unavailable
+	if errors.As(err, &cannot) && !o.isolate && reached(program, path) {
+		env.Warnf("no namespace can be had here: %v; torsocks isolates %s, but not static programs that it starts", cannot, o.command[0])
+		return viaTorsocks(env, program, o.command[1:], path)
+	}
+	return refused(err)
 }
 
 // refused gives an error that has no code of its own ours.
@@ -95,7 +101,7 @@ func parse(env cli.Env) (o options, err error) {
 	flags.SetOutput(env.Stderr)
 	flags.SetInterspersed(false)
 	flags.StringVarP(&o.name, "identity", "i", "", "share circuits with other runs of this name")
-	flags.BoolVar(&o.isolate, "isolate", false, "isolate in a namespace, whatever the program is")
+	flags.BoolVar(&o.isolate, "isolate", false, "isolate in a namespace, or do not run")
 	flags.BoolVar(&o.torsocks, "torsocks", false, "use torsocks, whatever the program is")
 	flags.BoolVar(&o.check, "check", false, "say whether isolation in a namespace can be had here")
 	flags.StringVar(&o.argv0, "argv0", "", "the name that the program sees")
@@ -139,11 +145,15 @@ func reached(program, pathList string) bool {
 	return err == nil
 }
 
-// viaTorsocks runs the command with torsocks(1), which cannot pass on a name.
-func viaTorsocks(env cli.Env, o options, pathList string) error {
+// viaTorsocks runs a program with torsocks(1), which cannot pass on a name, and
+// takes some, such as sh, for commands of its own.
+func viaTorsocks(env cli.Env, program string, args []string, pathList string) error {
 	torsocks := elfx.LookPath("torsocks", pathList)
 	if torsocks == "" {
 		return &cli.Exit{Code: execx.StatusNotFound, Err: errors.New("torsocks: command not found (package torsocks)")}
 	}
-	return replace(torsocks, append([]string{"torsocks"}, o.command...), env.Environ)
+	if !strings.Contains(program, "/") {
+		program = "./" + program
+	}
+	return replace(torsocks, append([]string{"torsocks", program}, args...), env.Environ)
 }

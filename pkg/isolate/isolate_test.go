@@ -286,6 +286,71 @@ func TestEverythingElse(t *testing.T) {
 	w.quiet()
 }
 
+// TestByItself: without options too, what a program starts is held with it.
+func TestByItself(t *testing.T) {
+	w := newWorld(t)
+	cmd := w.command(65534, "bash", "-c", `echo "preload $LD_PRELOAD"; exec -a probe "$0" "dial 192.0.2.7:81"`, program)
+	cmd.Args = append(cmd.Args[:1], cmd.Args[2:]...) // without --isolate
+	if out, err := w.run(cmd); err != nil || out != "preload \nhello 192.0.2.7\n" {
+		t.Errorf("%v %q", err, out)
+	}
+	if to := w.request().Destination(); to != "192.0.2.7:81" {
+		t.Errorf("asked for %s", to)
+	}
+	w.quiet()
+}
+
+// TestFallback: where no namespace can be had, torsocks has what it holds, with
+// a warning, and nothing else runs.
+func TestFallback(t *testing.T) {
+	for args, want := range map[string]struct {
+		code int
+		said []string
+	}{
+		"sh -c 'echo ran $LD_PRELOAD'":        {0, []string{"uwt: warning: ", "user.max_user_namespaces = 0", "torsocks", "ran ", "libtorsocks.so"}},
+		"--isolate sh -c 'echo ran'":          {codeRefused, []string{"uwt: error: ", "user.max_user_namespaces = 0"}},
+		"-i name sh -c 'echo ran'":            {codeRefused, []string{"uwt: error: "}},
+		"$0 --version":                        {codeRefused, []string{"uwt: error: ", "user.max_user_namespaces = 0"}},
+		"--torsocks sh -c 'echo $LD_PRELOAD'": {0, []string{"libtorsocks.so"}},
+		"/bin/busybox sh -c 'echo ran'":       {codeRefused, []string{"uwt: error: "}},
+	} {
+		cmd := exec.Command("unshare", "--user", "--map-root-user", "/bin/bash", "-c", "echo 0 > /proc/sys/user/max_user_namespaces; exec -a uwt \"$0\" "+args, program)
+		out, _ := cmd.CombinedOutput()
+		for _, text := range want.said {
+			if !strings.Contains(string(out), text) {
+				t.Errorf("%s: %q lacks %q", args, out, text)
+			}
+		}
+		if cmd.ProcessState.ExitCode() != want.code || want.code != 0 && strings.Contains(string(out), "ran") {
+			t.Errorf("%s: %v %q", args, cmd.ProcessState, out)
+		}
+	}
+}
+
+// TestListen: the listeners never get in each other's way, however few ports
+// the kernel has to choose from.
+func TestListen(t *testing.T) {
+	n, err := netlab.New("inside")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	if err := n.Sysctl("ipv4/ip_local_port_range", "40000 40007"); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		err := n.Do(func() error {
+			m := &made{}
+			defer m.close()
+			_, err := m.listen(true)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestNames: questions are answered by the responder, whichever server is asked.
 func TestNames(t *testing.T) {
 	w := newWorld(t)

@@ -48,16 +48,16 @@ type launch struct {
 // become makes this process the program, isolated.
 func (l launch) become(ctx context.Context) error {
 	runtime.LockOSThread() // the parent of the namespace is this thread
+	nsenter, err := execx.Find(fsx.Host, "nsenter")
+	if err != nil {
+		return &unavailable{fmt.Errorf("%w (package util-linux)", err)}
+	}
 	ns, handed, err := makeNamespaces(ctx)
 	if err != nil {
-		return err
+		return &unavailable{err}
 	}
 	if err := l.supervise(handed); err != nil {
 		return err
-	}
-	nsenter, err := execx.Find(fsx.Host, "nsenter")
-	if err != nil {
-		return fmt.Errorf("%w (package util-linux)", err)
 	}
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {
@@ -256,7 +256,7 @@ func lastStage(env cli.Env) error {
 // replace executes a program; one without a format is a script of the shell's.
 func replace(path string, argv, environ []string) error {
 	err := execx.Replace(path, argv, environ)
-	if errors.Is(err, unix.ENOEXEC) {
+	if errors.Is(err, unix.ENOEXEC) && execx.IsScript(path) {
 		err = execx.Replace("/bin/sh", append([]string{"/bin/sh", path}, argv[1:]...), environ)
 	}
 	code := execx.StatusNotExecutable

@@ -164,7 +164,7 @@ const shellPath = "/bin/sh"
 
 func replace(path string, argv, env []string) error {
 	err := execx.Replace(path, argv, env)
-	if errors.Is(err, unix.ENOEXEC) {
+	if errors.Is(err, unix.ENOEXEC) && execx.IsScript(path) {
 		err = execx.Replace(shellPath, append([]string{shellPath, path}, argv[1:]...), env)
 	}
 	fi, statErr := os.Stat(path)

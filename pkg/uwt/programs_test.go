@@ -329,6 +329,9 @@ func TestNoFormat(t *testing.T) {
 	m.wrap("/usr/bin/bare")
 	m.write("/usr/bin/bare"+originalSuffix, "exec rawdog \"$1\"\n", 0o755)
 	m.run("bare 'a b'").want(0).quiet().wantIsolated(true).wantArgs("/usr/bin/rawdog", "a b")
+	// What is no script either is not handed to the shell.
+	m.write("/usr/bin/bare"+originalSuffix, "\x7fNOT\x00rawdog\n", 0o755)
+	m.run("bare").want(126).notRun().says("exec format error")
 }
 
 // TestFunctions: redefined steps run in bash, and what they leave counts.
