@@ -25,7 +25,7 @@ const (
 )
 
 // patience is how long anything in a test may take.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // newNetwork is a namespace with the addresses.
 func newNetwork(t testing.TB) *netlab.Namespace {

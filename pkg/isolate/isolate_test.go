@@ -71,7 +71,7 @@ type world struct {
 	bulk    int64 // how much the SocksPort sends besides
 }
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func newWorld(t testing.TB) *world {
 	t.Helper()

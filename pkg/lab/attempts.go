@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	"whonix-networking/pkg/netlab"
 	"whonix-networking/pkg/whonix"
@@ -60,7 +61,7 @@ func throughTor(to string) attempt {
 // Tor and been answered through it.
 func (l *Lab) viaTor(o netlab.Outcome, port uint16) (string, bool) {
 	caller, greeted := netlab.Greeting(o.Text)
-	in, reached := l.tor.Reached(o.Local)
+	in, reached := l.reached(o.Local)
 	switch {
 	case o.Verdict != netlab.Answered || !greeted:
 		return o.Verdict, false
@@ -70,6 +71,18 @@ func (l *Lab) viaTor(o netlab.Outcome, port uint16) (string, bool) {
 		return fmt.Sprintf("answered, but through port %d", in.Port), false
 	}
 	return fmt.Sprintf("answered, through Tor's port %d", in.Port), true
+}
+
+// reached is how the connection from a client's address came in at Tor, which
+// may take it up only after the client has it.
+func (l *Lab) reached(client netip.AddrPort) (netlab.Accepted, bool) {
+	const step = 10 * time.Millisecond
+	for end := time.Now().Add(quick); ; time.Sleep(step) {
+		in, ok := l.tor.Reached(client)
+		if ok || !client.IsValid() || time.Now().After(end) {
+			return in, ok
+		}
+	}
 }
 
 func socks(proxy string, port uint16, to string) attempt {
@@ -95,13 +108,13 @@ func atWork() []attempt {
 	for _, to := range []string{join(whonix.GatewayIP, 22), join(whonix.GatewayIP, 8080), join(netlab.ExternalIP, 22), join(whonix.GatewayIP6, 22)} {
 		list = append(list, attempt{"TCP to " + to + ", a port of the Gateway's", "ends at the TransPort, not at the Gateway", func(_ context.Context, l *Lab) (string, bool) {
 			o := l.topo.Workstation.Namespace.TCP(uidUser, to, quick)
-			in, ok := l.tor.Reached(o.Local)
+			in, ok := l.reached(o.Local)
 			return fmt.Sprintf("ended at port %d", in.Port), ok && in.Port == whonix.TransPortWorkstation && in.To.String() == to
 		}})
 	}
 	return append(list, attempt{"TCP to " + join(whonix.GatewayIP, whonix.ControlPort) + ", the control port filter", "connected", func(_ context.Context, l *Lab) (string, bool) {
 		o := l.topo.Workstation.Namespace.TCP(uidUser, join(whonix.GatewayIP, whonix.ControlPort), silent)
-		in, ok := l.tor.Reached(o.Local)
+		in, ok := l.reached(o.Local)
 		return o.Verdict, ok && in.Port == whonix.ControlPort
 	}})
 }

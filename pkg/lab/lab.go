@@ -57,10 +57,11 @@ type Lab struct {
 	marks    int
 }
 
-// quick bounds attempts that should be answered, or refused, at once; silent
+// quick bounds attempts that should be answered, or refused, at once, also on a
+// machine with much to do; silent
 // bounds those that nobody should answer.
 const (
-	quick  = 3 * time.Second
+	quick  = 20 * time.Second
 	silent = 400 * time.Millisecond
 )
 

@@ -14,7 +14,7 @@ import (
 	"whonix-networking/pkg/whonix"
 )
 
-const patience = 5 * time.Second
+const patience = time.Minute
 
 func build(t *testing.T) *Topology {
 	t.Helper()

@@ -213,7 +213,7 @@ func (n *Namespace) dialPorts(ctx context.Context, uid int, network, to string, 
 	for range ports.Last - ports.First + 1 {
 		local := &net.TCPAddr{Port: ports.next()}
 		err = n.As(uid, func() (err error) {
-			d := net.Dialer{LocalAddr: local, Timeout: time.Second, Control: reuse}
+			d := net.Dialer{LocalAddr: local, Control: reuse}
 			conn, err = d.DialContext(ctx, network, to)
 			return err
 		})

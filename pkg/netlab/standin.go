@@ -160,7 +160,7 @@ func (s *StandIn) Reached(client netip.AddrPort) (Accepted, bool) {
 }
 
 func (s *StandIn) dial(network, to string) (net.Conn, error) {
-	const limit = 2 * time.Second
+	const limit = 10 * time.Second
 	ctx, cancel := context.WithTimeout(s.ctx, limit)
 	defer cancel()
 	return s.Namespace.dialPorts(ctx, s.UID, network, to, s.Ports)

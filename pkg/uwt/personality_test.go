@@ -4,6 +4,7 @@ package uwt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -63,9 +64,13 @@ func TestAcceptance14_QubesTemplate(t *testing.T) {
 func TestAcceptance14_Waiting(t *testing.T) {
 	m := qubesTemplate(t)
 	begin := time.Now()
-	m.run("(sleep 1.5; touch " + secureProxy + ") & apt").want(0).quiet().wantIsolated(false)
-	if took := time.Since(begin); took < 1500*time.Millisecond || took > 6*time.Second {
+	s := m.run("(sleep 1.5; touch " + secureProxy + ") & apt").want(0).wantIsolated(false)
+	if took := time.Since(begin); took < 1500*time.Millisecond || took > stuck {
 		t.Errorf("took %v", took)
+	}
+	// A machine with much to do may take long enough for it to say so.
+	if s.stderr != "" && s.stderr != "uwtwrapper: waiting up to 120 seconds for the check of the Qubes updates proxy\n" {
+		t.Errorf("stderr %q", s.stderr)
 	}
 	if err := os.Remove(m.path(secureProxy)); err != nil {
 		t.Fatal(err)
@@ -94,15 +99,19 @@ func TestAcceptance14_Waiting(t *testing.T) {
 	}
 	_ = cmd.Wait()
 	ws, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
-	if !ws.Signaled() || ws.Signal() != unix.SIGINT || time.Since(begin) > 2*time.Second {
+	if !ws.Signaled() || ws.Signal() != unix.SIGINT || time.Since(begin) > stuck {
 		t.Errorf("%v after %v", cmd.ProcessState, time.Since(begin))
 	}
 }
 
+// stuck is longer than anything takes that goes on at once, also on a machine
+// with much to do, and shorter than what waits.
+const stuck = time.Minute
+
 // waitFor polls a condition that nothing announces.
 func waitFor(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	const limit, step = 20 * time.Second, 20 * time.Millisecond
+	const limit, step = stuck, 20 * time.Millisecond
 	tick := time.NewTicker(step)
 	defer tick.Stop()
 	for end := time.Now().Add(limit); !is(); <-tick.C {
@@ -272,7 +281,8 @@ func TestAcceptance16_TorDoesNotAnswer(t *testing.T) {
 		}
 		begin := time.Now()
 		m.in(n, "curl http://a/").want(7).notRun().says("no answer from Tor", "UWT_FAIL_OPEN=1")
-		if took := time.Since(begin); took > 4*time.Second {
+		// The server would be silent for ever; TestTorAnswers has the limit.
+		if took := time.Since(begin); took > stuck {
 			t.Errorf("decided after %v", took)
 		}
 	}
@@ -398,5 +408,16 @@ func TestTorAnswers(t *testing.T) {
 	}()
 	if err := torAnswers(context.Background(), l.Addr().String()); err == nil {
 		t.Error("a web server is no Tor")
+	}
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	var timeout net.Error
+	begin := time.Now()
+	err = torAnswers(context.Background(), silent.Addr().String())
+	if took := time.Since(begin); !errors.As(err, &timeout) || !timeout.Timeout() || took < answerLimit || took > stuck {
+		t.Errorf("silence: %v after %v", err, took)
 	}
 }

@@ -21,10 +21,12 @@ const (
 	isolationUser = "<torS0X>0"
 )
 
-// torAnswers checks within 3 s that a SOCKS 5 server (RFC 1928) answers.
+// answerLimit is how long Tor may take to say that it is there.
+const answerLimit = 3 * time.Second
+
+// torAnswers checks that a SOCKS 5 server (RFC 1928) answers in time.
 func torAnswers(ctx context.Context, address string) error {
-	const limit = 3 * time.Second
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", address)
