@@ -7,12 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
 // Writable says that others than root can change a file.
 type Writable struct {
-	Path string // the file, or a directory of its name or of what a link leads to
+	Path string // the file, or a directory on the way to it
 	By   string // who: "everybody", "the account 1000", "the group 1000"
 }
 
@@ -22,21 +23,65 @@ func (w *Writable) Error() string {
 }
 
 // Trusted returns a *Writable if somebody but root can change p: the file
-// itself, the directories of its name, or those of what a link leads to.
+// itself, or what it is by any directory on the way to it, along links too.
+// Directories above the root do not count.
 func (r Root) Trusted(p string) error {
-	host := r.Path(p)
-	resolved, err := filepath.EvalSymlinks(host)
+	path, err := r.walk(r.Path(p))
 	if err != nil {
 		return r.logicalError(err)
 	}
-	for _, p := range []string{filepath.Dir(host), filepath.Dir(resolved), resolved} {
-		fi, err := os.Stat(p)
+	return r.check(path)
+}
+
+// walk follows a path on the host, one name after the other, checks every
+// directory on the way, and returns what it leads to.
+func (r Root) walk(path string) (string, error) {
+	const linksMax = 40 // as in the kernel
+	top := r.Path("/")
+	dir, rest := "/", strings.TrimPrefix(filepath.Clean(path), "/")
+	for links := 0; ; {
+		if above, err := filepath.Rel(dir, top); err != nil || above == "." || strings.HasPrefix(above, "..") {
+			if err := r.check(dir); err != nil {
+				return "", err
+			}
+		}
+		name, after, more := strings.Cut(rest, "/")
+		next := filepath.Join(dir, name)
+		fi, err := os.Lstat(next)
+		switch {
+		case err != nil:
+			return "", err
+		case fi.Mode()&fs.ModeSymlink == 0 && !more:
+			return next, nil
+		case fi.Mode()&fs.ModeSymlink == 0:
+			dir, rest = next, after
+			continue
+		case links == linksMax:
+			return "", &fs.PathError{Op: "follow", Path: path, Err: syscall.ELOOP}
+		}
+		links++
+		text, err := os.Readlink(next)
 		if err != nil {
-			return r.logicalError(err)
+			return "", err
 		}
-		if who := writer(fi); who != "" {
-			return &Writable{r.Logical(p), who}
+		if filepath.IsAbs(text) {
+			dir = "/"
 		}
+		rest = strings.Trim(text, "/")
+		if more {
+			rest += "/" + after
+		}
+	}
+}
+
+// check returns a *Writable if others than root can change what is at path.
+func (r Root) check(path string) error {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if who := writer(fi); who != "" {
+		return &Writable{r.Logical(path), who}
 	}
 	return nil
 }

@@ -294,6 +294,15 @@ func TestHostile(t *testing.T) {
 	// What an environment names does not run as root if others can change it.
 	m.write("/run/x"+originalSuffix, "#!/bin/sh\necho ran\n", 0o777)
 	m.run("/usr/libexec/uwt/uwtwrapper", "uwtwrapper_parent=/run/x").want(1).notRun().says("refusing to run it as root", "/run/x.anondist-orig can be changed by everybody")
+	// So can they by a directory further up, and by one that the caller stands in.
+	m.mkdir("/run/open/own")
+	m.write("/run/open/own/x"+originalSuffix, "#!/bin/sh\necho ran\n", 0o755)
+	if err := os.Chmod(m.path("/run/open"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for _, parent := range []string{"/run/open/own/x", "./x", "x"} {
+		m.run("cd /run/open/own; exec /usr/libexec/uwt/uwtwrapper", "uwtwrapper_parent="+parent).want(1).notRun().says("refusing to run it as root", "/run/open can be changed by everybody")
+	}
 }
 
 // TestSetuidCaller: below a setuid program the dynamic linker would ignore

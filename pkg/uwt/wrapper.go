@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -84,9 +85,6 @@ func dropPrivileges() error {
 }
 
 func (w *wrapper) run(ctx context.Context) error {
-	if err := w.trusted(); err != nil {
-		return err
-	}
 	if err := w.configure(ctx); err != nil {
 		return err
 	}
@@ -108,20 +106,25 @@ func (w *wrapper) run(ctx context.Context) error {
 		return fmt.Errorf("cannot do as the configuration says: %w", err)
 	}
 	w.session.Close()
+	if err := w.trusted(); err != nil {
+		return err
+	}
 	return w.become(ctx)
 }
 
-// trusted keeps an environment that names any path from having it run as root.
-// What the kernel says about the name is another matter: who chose that could
-// run the file as well.
+// trusted keeps an environment that names any path, or one that is another
+// file in each directory, from having it run as root. What the kernel says
+// about the name is another matter: who chose that could run the file as well.
 func (w *wrapper) trusted() error {
-	if !w.scripted || w.parent == "" || os.Geteuid() != 0 {
+	if !w.scripted || os.Geteuid() != 0 {
 		return nil
 	}
-	err := fsx.Host.Trusted(trimSuffix(w.parent) + originalSuffix)
-	var writable *fsx.Writable
-	if errors.As(err, &writable) {
-		return &cli.Exit{Code: codeFailed, Err: fmt.Errorf("%s=%s: refusing to run it as root: %w", varParent, w.parent, writable)}
+	program, err := filepath.Abs(w.program())
+	if err == nil {
+		err = fsx.Host.Trusted(program)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // nothing to run is complained about elsewhere
+		return &cli.Exit{Code: codeFailed, Err: fmt.Errorf("%s=%s: refusing to run it as root: %w", varParent, w.parent, err)}
 	}
 	return nil
 }
