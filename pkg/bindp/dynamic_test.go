@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -48,6 +49,38 @@ thread.join()
 		got := run{env: []string{"BIND_ADDR=" + addrA}, args: []string{"--mode=" + string(mode), python(t), "-c", script}}.in(t, n)
 		if got.out != want || got.err != "" || got.code != 0 {
 			t.Errorf("mode %s: %+v, want %q", mode, got, want)
+		}
+	}
+}
+
+// TestDynamicHTTPServer: a web server as people start it, which looks at where
+// it is between binding and listening.
+func TestDynamicHTTPServer(t *testing.T) {
+	for _, mode := range filterModes() {
+		n := newNetwork(t)
+		background(t, n, run{env: []string{"BIND_ADDR=" + addrA}, args: []string{"--mode=" + string(mode), python(t),
+			"-m", "http.server", "--bind", "127.0.0.1", "--directory", t.TempDir(), "7777"}})
+		where := listening(t, n)
+		if want := addrA + ":7777"; where != want {
+			t.Fatalf("mode %s: listens at %s, want %s", mode, where, want)
+		}
+		err := n.Do(func() error {
+			c, err := net.Dial("tcp", where)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			if _, err := fmt.Fprint(c, "GET / HTTP/1.0\r\n\r\n"); err != nil {
+				return err
+			}
+			answer, err := io.ReadAll(c)
+			if !strings.HasPrefix(string(answer), "HTTP/1.0 200 ") {
+				t.Errorf("mode %s: %.100q", mode, answer)
+			}
+			return err
+		})
+		if err != nil {
+			t.Errorf("mode %s: %v", mode, err)
 		}
 	}
 }
