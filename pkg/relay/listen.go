@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,12 +21,17 @@ import (
 // at once after its use. A unix socket takes the place of one on which nobody
 // listens any more, and goes when it is closed.
 func (s *Socat) Listener() (net.Listener, error) {
-	if s.Listen.Network != "unix" {
-		return net.Listen(s.Listen.Network, s.Listen.Address)
-	}
 	path := s.Listen.Address
-	if strings.HasPrefix(path, "@") {
-		return net.Listen("unix", path)
+	if s.Listen.Network != "unix" || strings.HasPrefix(path, "@") {
+		l, err := net.Listen(s.Listen.Network, path)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.queue(l); err != nil {
+			l.Close()
+			return nil, err
+		}
+		return l, nil
 	}
 	const dirMode = 0o755
 	if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
@@ -37,19 +43,38 @@ func (s *Socat) Listener() (net.Listener, error) {
 	return s.listenUnix(path)
 }
 
+// queue sets how many connections may wait.
+func (s *Socat) queue(l net.Listener) error {
+	if s.Backlog == 0 {
+		return nil
+	}
+	raw, err := l.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var listenErr error
+	if err := raw.Control(func(fd uintptr) { listenErr = unix.Listen(int(fd), s.Backlog) }); err != nil {
+		return err
+	}
+	return listenErr
+}
+
 // vacate removes a dead socket, or whatever is there with unlink-early.
 func (s *Socat) vacate(path string) error {
 	fi, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil || s.Unlink {
-		return errors.Join(err, os.Remove(path))
+	if err != nil {
+		return err
+	}
+	if s.Unlink {
+		return unix.Unlink(path) // not a directory
 	}
 	if fi.Mode().Type() == fs.ModeSocket {
 		c, err := net.Dial("unix", path)
 		if errors.Is(err, unix.ECONNREFUSED) {
-			return os.Remove(path)
+			return unix.Unlink(path)
 		}
 		if err == nil {
 			c.Close()
@@ -70,8 +95,9 @@ func (s *Socat) listenUnix(path string) (net.Listener, error) {
 	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
 		return nil, fmt.Errorf("bind %s: %w", path, err)
 	}
-	fail := func(err error) (net.Listener, error) { return nil, errors.Join(err, os.Remove(path)) }
-	if err := s.own(path); err != nil {
+	u := &unixListener{path: path, keep: s.Keep}
+	fail := func(err error) (net.Listener, error) { return nil, errors.Join(err, u.remove()) }
+	if u.place, err = s.own(path); err != nil {
 		return fail(err)
 	}
 	backlog := s.Backlog
@@ -85,51 +111,95 @@ func (s *Socat) listenUnix(path string) (net.Listener, error) {
 	if err != nil {
 		return fail(err)
 	}
-	return &unlinking{l, path}, nil
+	u.UnixListener = l.(*net.UnixListener)
+	return u, nil
 }
 
-// own gives a socket its mode and owner.
-func (s *Socat) own(path string) error {
+// place is which file is at a path.
+type place struct{ device, inode uint64 }
+
+// own gives a socket its mode and owner, and tells which file it is. Who can
+// change the directory may have put another file there meanwhile: it is looked
+// at without following a link, and not touched if it is no socket of ours.
+func (s *Socat) own(path string) (place, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return place{}, err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return place{}, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFSOCK || int(st.Uid) != os.Geteuid() {
+		return place{}, fmt.Errorf("%s is not the socket any more that was made there", path)
+	}
+	at := place{uint64(st.Dev), st.Ino}
 	if s.Mode != "" {
 		mode, err := strconv.ParseUint(s.Mode, 8, 12)
 		if err != nil {
-			return err
+			return at, err
 		}
-		if err := unix.Chmod(path, uint32(mode)); err != nil {
-			return fmt.Errorf("chmod %s: %w", path, err)
+		if err := unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), uint32(mode)); err != nil {
+			return at, fmt.Errorf("chmod %s: %w", path, err)
 		}
 	}
-	uid, gid := -1, -1
+	uid, gid, err := s.owner()
+	if err != nil || uid < 0 && gid < 0 {
+		return at, err
+	}
+	if err := unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
+		return at, fmt.Errorf("chown %s: %w", path, err)
+	}
+	return at, nil
+}
+
+// owner are the ids to give to a socket; -1 leaves what is.
+func (s *Socat) owner() (uid, gid int, err error) {
+	uid, gid = -1, -1
 	if s.User != "" {
-		u, err := user.Lookup(s.User)
-		if err != nil {
-			return err
-		}
-		if uid, err = strconv.Atoi(u.Uid); err != nil {
-			return err
+		if uid, err = strconv.Atoi(s.User); err != nil {
+			u, err := user.Lookup(s.User)
+			if err != nil {
+				return -1, -1, err
+			}
+			if uid, err = strconv.Atoi(u.Uid); err != nil {
+				return -1, -1, err
+			}
 		}
 	}
 	if s.Group != "" {
-		g, err := user.LookupGroup(s.Group)
-		if err != nil {
-			return err
-		}
-		if gid, err = strconv.Atoi(g.Gid); err != nil {
-			return err
+		if gid, err = strconv.Atoi(s.Group); err != nil {
+			g, err := user.LookupGroup(s.Group)
+			if err != nil {
+				return -1, -1, err
+			}
+			if gid, err = strconv.Atoi(g.Gid); err != nil {
+				return -1, -1, err
+			}
 		}
 	}
-	if uid < 0 && gid < 0 {
+	return uid, gid, nil
+}
+
+// unixListener removes the socket's path when it is closed, if that is still
+// the socket.
+type unixListener struct {
+	*net.UnixListener
+	path  string
+	place place
+	keep  bool
+}
+
+// Close removes the path and ends the listener.
+func (u *unixListener) Close() error {
+	return errors.Join(u.remove(), u.UnixListener.Close())
+}
+
+func (u *unixListener) remove() error {
+	var st unix.Stat_t
+	if u.keep || u.place == (place{}) || unix.Lstat(u.path, &st) != nil || u.place != (place{uint64(st.Dev), st.Ino}) {
 		return nil
 	}
-	return os.Lchown(path, uid, gid)
-}
-
-// unlinking removes the socket's path when it is closed.
-type unlinking struct {
-	net.Listener
-	path string
-}
-
-func (u *unlinking) Close() error {
-	return errors.Join(os.Remove(u.path), u.Listener.Close())
+	return unix.Unlink(u.path)
 }

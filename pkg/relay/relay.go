@@ -29,7 +29,8 @@ var ErrIdle = errors.New("the connection was idle for too long")
 
 // Relay is how to join connections. The zero value has no limit.
 type Relay struct {
-	// Idle is how long both directions may be silent; 0 means for ever.
+	// Idle is how long both directions may be silent; 0 means for ever. Bytes
+	// that nobody takes are silence too.
 	Idle time.Duration
 	// Linger is how long the one direction may be silent after the other has
 	// ended; 0 means for ever.
@@ -46,22 +47,23 @@ type Moved struct{ AToB, BToA int64 }
 // is silent for longer than Linger has ended without an error. To end a relay
 // from outside, close its connections.
 func (r Relay) Join(a, b Conn) (Moved, error) {
-	j := &joint{Relay: r}
+	j := &joint{Relay: r, a: a, b: b}
 	if j.Pipes == nil {
 		const directions = 2
 		j.Pipes = NewPipes(directions)
 		defer j.Pipes.close()
 	}
 	j.seen()
+	j.arm()
 	var moved Moved
-	var wg sync.WaitGroup
-	wg.Add(1)
+	there, back := make(chan struct{}), make(chan struct{})
 	go func() {
-		defer wg.Done()
-		moved.AToB = j.pump(b, a)
+		defer close(there)
+		moved.AToB = j.pump(b, a, back)
 	}()
-	moved.BToA = j.pump(a, b)
-	wg.Wait()
+	moved.BToA = j.pump(a, b, there)
+	close(back)
+	<-there
 	a.Close()
 	b.Close()
 	return moved, j.err
@@ -70,7 +72,8 @@ func (r Relay) Join(a, b Conn) (Moved, error) {
 // joint is a relay at work.
 type joint struct {
 	Relay
-	last atomic.Int64 // when bytes were last seen, of either direction
+	a, b Conn
+	last atomic.Int64 // when bytes were last moved, in either direction
 	half atomic.Bool  // one direction has ended
 
 	once sync.Once
@@ -81,49 +84,20 @@ func (j *joint) seen() { j.last.Store(time.Now().UnixNano()) }
 
 // limit is how long silence may last now; 0 is for ever.
 func (j *joint) limit() time.Duration {
-	if j.half.Load() && j.Linger > 0 {
-		return j.Linger
+	if !j.half.Load() || j.Linger <= 0 {
+		return j.Idle
 	}
-	return j.Idle
+	if j.Idle > 0 {
+		return min(j.Idle, j.Linger)
+	}
+	return j.Linger
 }
 
-// pump moves bytes from src to dst until src ends.
-func (j *joint) pump(dst, src Conn) (moved int64) {
-	m, err := newMover(dst, src, j.Pipes, j.seen)
-	if err != nil {
-		j.abort(dst, src, err)
-		return 0
-	}
-	for {
-		j.watch(src)
-		n, err := m.move()
-		moved += n
-		switch {
-		case err == nil: // src has ended
-			j.seen()
-			j.half.Store(true)
-			if err := dst.CloseWrite(); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.ENOTCONN) {
-				j.abort(dst, src, err)
-				return moved
-			}
-			j.watch(dst) // the other direction reads there, and has less time now
-			return moved
-		case !errors.Is(err, os.ErrDeadlineExceeded):
-			j.abort(dst, src, err)
-			return moved
-		case j.silent():
-			if !j.half.Load() {
-				j.abort(dst, src, ErrIdle)
-			}
-			return moved
-		}
-	}
-}
-
-// watch has a read of src end when the silence has become too long.
-func (j *joint) watch(src Conn) {
+// arm has whatever waits come back when the silence may have become too long.
+func (j *joint) arm() {
 	if limit := j.limit(); limit > 0 {
-		_ = src.SetReadDeadline(time.Unix(0, j.last.Load()).Add(limit)) // fails on a closed connection only
+		end := time.Unix(0, j.last.Load()).Add(limit)
+		_, _ = j.a.SetDeadline(end), j.b.SetDeadline(end) // fail on closed connections only
 	}
 }
 
@@ -132,13 +106,98 @@ func (j *joint) silent() bool {
 	return limit > 0 && time.Since(time.Unix(0, j.last.Load())) >= limit
 }
 
+// pump moves bytes from src to dst until src ends. other is closed when the
+// other direction has ended.
+func (j *joint) pump(dst, src Conn, other <-chan struct{}) int64 {
+	m, err := newMover(dst, src, j.Pipes, j.seen)
+	if err != nil {
+		j.abort(err)
+		return 0
+	}
+	defer m.close()
+	for {
+		err := m.move()
+		switch {
+		case err == nil: // src has ended
+			j.end()
+			if err := dst.CloseWrite(); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.ENOTCONN) {
+				j.abort(err)
+			}
+			return m.moved
+		case errors.Is(err, syscall.EPIPE):
+			j.end()
+			j.waste(m, src, other)
+			return m.moved
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			j.abort(err)
+			return m.moved
+		case !j.silent():
+			j.arm()
+		case j.half.Load() && m.left == 0:
+			return m.moved
+		default:
+			j.abort(ErrIdle)
+			return m.moved
+		}
+	}
+}
+
+// end notes that one direction has ended; the other has less time now.
+func (j *joint) end() {
+	j.seen()
+	j.half.Store(true)
+	j.arm()
+}
+
+// waste reads what nobody takes any more: a side that has ended its direction
+// and closed, which is EPIPE, has a right to have all of it delivered, and its
+// peer may not read before it has been rid of an answer. Once all is delivered
+// the peer has a moment to end.
+func (j *joint) waste(m *mover, src Conn, other <-chan struct{}) {
+	const moment = time.Second
+	wasted := make(chan struct{})
+	var waiting sync.WaitGroup
+	waiting.Add(1)
+	go func() {
+		defer waiting.Done()
+		select {
+		case <-other:
+			_ = src.SetReadDeadline(time.Now().Add(moment)) // fails on a closed connection only
+		case <-wasted:
+		}
+	}()
+	for {
+		n, err := m.take()
+		if n > 0 {
+			j.seen()
+			continue
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) && !isClosed(other) && !j.silent() {
+			j.arm()
+			continue
+		}
+		break
+	}
+	close(wasted)
+	waiting.Wait()
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
 // abort ends both connections at once, and lets both peers know that what they
 // got is not everything.
-func (j *joint) abort(a, b Conn, err error) {
+func (j *joint) abort(err error) {
 	j.once.Do(func() {
 		j.err = err
-		Abort(a)
-		Abort(b)
+		Abort(j.a)
+		Abort(j.b)
 	})
 }
 

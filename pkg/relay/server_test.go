@@ -215,8 +215,8 @@ func TestReset(t *testing.T) {
 // TestSlow: neither a slow reader nor a slow writer loses a byte, nor does a
 // peer that dies hold anything open.
 func TestSlow(t *testing.T) {
-	var ended atomic.Int32
-	tcp, _ := serve(t, &Server{Changed: func(n int) { ended.Store(int32(n)) }}, "", echo)
+	s := &Server{}
+	tcp, _ := serve(t, s, "", echo)
 	c := dial(t, "tcp", tcp)
 	const size = 2 << 20
 	go func() {
@@ -238,7 +238,7 @@ func TestSlow(t *testing.T) {
 	dead := dial(t, "tcp", tcp)
 	_, _ = dead.Write(make([]byte, 100))
 	Abort(dead)
-	waitFor(t, "the end of all connections", func() bool { return ended.Load() == 0 })
+	waitFor(t, "the end of all connections", func() bool { return s.Connections() == 0 })
 }
 
 func waitFor(t testing.TB, what string, is func() bool) {
@@ -382,48 +382,10 @@ func resident(t testing.TB) int {
 
 // TestWithoutPipes: also without descriptors for pipes every byte arrives.
 func TestWithoutPipes(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	const size = 3 << 20
-	go func() {
-		for range 2 {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				_, _ = c.Write(make([]byte, size))
-				_ = c.(*net.TCPConn).CloseWrite()
-				_, _ = io.Copy(io.Discard, c)
-				c.Close()
-			}()
+	tcp, path := serve(t, &Server{Relay: Relay{Pipes: &Pipes{}}}, "", echo)
+	for network, to := range map[string]string{"tcp": tcp, "unix": path} {
+		if err := transfer(dial(t, network, to), 20<<20, 3); err != nil {
+			t.Errorf("%s: %v", network, err)
 		}
-	}()
-	a, b := dial(t, "tcp", l.Addr().String()), dial(t, "tcp", l.Addr().String())
-	d, err := a.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := b.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := &mover{dst: d, src: s, seen: func() {}}
-	total := 0
-	for {
-		n, err := m.carry()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n == 0 {
-			break
-		}
-		total += n
-	}
-	if total != size {
-		t.Errorf("%d bytes of %d", total, size)
 	}
 }

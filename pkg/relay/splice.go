@@ -16,7 +16,8 @@ const pipeSize = 256 << 10
 type pipe struct{ r, w int }
 
 // Pipes are idle ones, for any number of relays. A connection has one only
-// while bytes flow: it would cost two descriptors for each direction.
+// while bytes flow: it would cost two descriptors for each direction. The zero
+// value gives none; bytes go through this process's memory then.
 type Pipes struct{ free chan *pipe }
 
 // NewPipes keeps up to the given number of idle pipes.
@@ -24,6 +25,9 @@ func NewPipes(idle int) *Pipes { return &Pipes{make(chan *pipe, idle)} }
 
 // get returns nil if there are no descriptors left.
 func (p *Pipes) get() *pipe {
+	if p.free == nil {
+		return nil
+	}
 	select {
 	case one := <-p.free:
 		return one
@@ -68,6 +72,12 @@ type mover struct {
 	dst, src syscall.RawConn
 	pipes    *Pipes
 	seen     func()
+
+	held  *pipe // has left bytes that dst has not taken yet
+	left  int
+	moved int64
+
+	buffer []byte // where splice cannot be had
 }
 
 func newMover(dst, src syscall.Conn, pipes *Pipes, seen func()) (*mover, error) {
@@ -76,111 +86,122 @@ func newMover(dst, src syscall.Conn, pipes *Pipes, seen func()) (*mover, error) 
 		return nil, err
 	}
 	s, err := src.SyscallConn()
-	return &mover{d, s, pipes, seen}, err
+	return &mover{dst: d, src: s, pipes: pipes, seen: seen}, err
 }
 
-// move moves until src ends (nil), or something fails.
-func (m *mover) move() (moved int64, err error) {
+// move moves until src ends (nil), or something fails. After a deadline it can
+// be called again, and loses nothing.
+func (m *mover) move() error {
 	for {
-		p, n, err := m.fill()
+		n, err := m.fill()
 		if err != nil || n == 0 {
-			return moved, err
+			return err
 		}
-		if p != nil {
-			err = m.drain(p, n)
+		if err := m.drain(); err != nil {
+			return err
 		}
-		if err != nil {
-			return moved, err
-		}
-		moved += int64(n)
-		m.seen()
 	}
 }
 
-// fill waits for bytes, and takes them into a pipe; 0 is the end. Where no pipe
-// can be had it moves them by itself, and returns none.
-func (m *mover) fill() (p *pipe, n int, err error) {
+// fill waits for bytes, and takes them into a pipe, or into this process's
+// memory where no pipe can be had, or no splice; 0 is the end.
+func (m *mover) fill() (n int, err error) {
+	if m.left > 0 {
+		return m.left, nil
+	}
 	none := false
 	waitErr := m.src.Read(func(fd uintptr) bool {
-		if p = m.pipes.get(); p == nil {
+		p := m.pipes.get()
+		if p == nil {
 			none = true
 			return true
 		}
 		n, err = splice(int(fd), p.w, pipeSize)
-		if errors.Is(err, unix.EAGAIN) {
-			m.pipes.put(p)
-			p, err = nil, nil
-			return false
+		if err == nil && n > 0 {
+			m.held, m.left = p, n
+			return true
 		}
-		return true
-	})
-	if none {
-		n, err := m.carry()
-		return nil, n, err
-	}
-	if err == nil {
-		err = waitErr
-	}
-	if p != nil && (err != nil || n == 0) {
 		m.pipes.put(p)
-		p = nil
+		none = errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM)
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	switch {
+	case waitErr != nil:
+		return 0, waitErr
+	case none:
+		n, err = m.take()
+		m.left = n
 	}
-	return p, n, err
+	return n, err
 }
 
-// drain gives all of a pipe's bytes to dst.
-func (m *mover) drain(p *pipe, n int) (err error) {
-	for n > 0 {
+// drain gives all that is held to dst.
+func (m *mover) drain() (err error) {
+	for m.left > 0 {
 		var written int
 		waitErr := m.dst.Write(func(fd uintptr) bool {
-			written, err = splice(p.r, int(fd), n)
+			if m.held != nil {
+				written, err = splice(m.held.r, int(fd), m.left)
+			} else {
+				written, err = again(func() (int, error) { return unix.Write(int(fd), m.buffer[len(m.buffer)-m.left:]) })
+			}
 			return !errors.Is(err, unix.EAGAIN)
 		})
-		if err == nil {
-			err = waitErr
+		if waitErr != nil {
+			return waitErr
 		}
 		if err != nil {
-			p.close() // it is not empty
 			return err
 		}
-		n -= written
+		m.left -= written
+		m.moved += int64(written)
+		m.seen()
 	}
-	m.pipes.put(p)
+	m.buffer = nil
+	if m.held != nil {
+		m.pipes.put(m.held)
+		m.held = nil
+	}
 	return nil
 }
 
-// carry moves some bytes through this process's memory.
-func (m *mover) carry() (n int, err error) {
-	const portion = 16 << 10
+// take reads some bytes into this process's memory; 0 is the end.
+func (m *mover) take() (n int, err error) {
+	const portion = 32 << 10
 	buffer := make([]byte, portion)
-	transfer := func(wait func(func(uintptr) bool) error, call func(fd int) (int, error)) (n int, err error) {
-		waitErr := wait(func(fd uintptr) bool {
-			n, err = call(int(fd))
-			return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
-		})
-		if err == nil {
-			err = waitErr
-		}
-		return max(n, 0), err
+	waitErr := m.src.Read(func(fd uintptr) bool {
+		n, err = again(func() (int, error) { return unix.Read(int(fd), buffer) })
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	if waitErr != nil {
+		return 0, waitErr
 	}
-	if n, err = transfer(m.src.Read, func(fd int) (int, error) { return unix.Read(fd, buffer) }); err != nil {
-		return 0, err
+	m.buffer = buffer[:n]
+	return n, err
+}
+
+// close gives up what is held.
+func (m *mover) close() {
+	if m.held != nil {
+		m.held.close() // it is not empty
+		m.held = nil
 	}
-	for sent := 0; sent < n; {
-		k, err := transfer(m.dst.Write, func(fd int) (int, error) { return unix.Write(fd, buffer[sent:n]) })
-		if err != nil {
-			return sent, err
-		}
-		sent += k
-	}
-	return n, nil
+	m.left = 0
 }
 
 func splice(from, to, size int) (int, error) {
-	for {
+	return again(func() (int, error) {
 		n, err := unix.Splice(from, nil, to, nil, size, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+		return int(n), err
+	})
+}
+
+// again repeats a call that a signal has interrupted.
+func again(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
 		if !errors.Is(err, unix.EINTR) {
-			return int(max(n, 0)), err
+			return max(n, 0), err
 		}
 	}
 }
