@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -134,13 +135,33 @@ func TestBytes(t *testing.T) {
 	}
 }
 
-// TestThousand connections transfer at once.
+// TestThousand connections transfer at once: none ends before all have begun.
+// What was sent and what came are compared at both ends.
 func TestThousand(t *testing.T) {
-	const count = 1000
+	const count, size = 1000, 64 << 10
 	raiseLimit(t)
-	tcp, _ := serve(t, &Server{}, "", echo)
+	var all sync.WaitGroup
+	all.Add(count)
+	tcp, _ := serve(t, &Server{}, "", func(c *net.TCPConn) {
+		defer c.Close()
+		head := make([]byte, 8)
+		if _, err := io.ReadFull(c, head); err != nil {
+			return
+		}
+		all.Done()
+		all.Wait()
+		seed := binary.BigEndian.Uint64(head)
+		sent := make(chan error, 1)
+		go func() {
+			_, err := io.Copy(c, io.LimitReader(reader{rand.New(rand.NewPCG(seed, 2))}, size))
+			sent <- errors.Join(err, c.CloseWrite())
+		}()
+		if err := errors.Join(same(c, size, seed, 1), <-sent); err != nil {
+			t.Errorf("the server's end: %v", err)
+		}
+	})
 	errs := make(chan error, count)
-	for i := range count {
+	for i := range uint64(count) {
 		go func() {
 			c, err := net.Dial("tcp", tcp)
 			if err != nil {
@@ -148,14 +169,34 @@ func TestThousand(t *testing.T) {
 				return
 			}
 			defer c.Close()
-			errs <- transfer(c.(Conn), 64<<10, uint64(i))
+			_ = c.SetDeadline(time.Now().Add(10 * patience))
+			go func() {
+				_, _ = c.Write(binary.BigEndian.AppendUint64(nil, i))
+				_, _ = io.Copy(c, io.LimitReader(reader{rand.New(rand.NewPCG(i, 1))}, size))
+				_ = c.(Conn).CloseWrite()
+			}()
+			errs <- same(c, size, i, 2)
 		}()
 	}
 	for range count {
 		if err := <-errs; err != nil {
-			t.Error(err)
+			t.Errorf("the client's end: %v", err)
 		}
 	}
+}
+
+// same compares what comes to its end with what a generator makes.
+func same(c io.Reader, size int64, seed, stream uint64) error {
+	want, got := sha256.New(), sha256.New()
+	_, _ = io.Copy(want, io.LimitReader(reader{rand.New(rand.NewPCG(seed, stream))}, size))
+	n, err := io.Copy(got, c)
+	if err != nil {
+		return err
+	}
+	if n != size || !bytes.Equal(want.Sum(nil), got.Sum(nil)) {
+		return fmt.Errorf("%d bytes of %d came, or others", n, size)
+	}
+	return nil
 }
 
 // raiseLimit raises the soft limit of descriptors to the hard one, and returns
@@ -309,12 +350,15 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// TestIdleCost: 10,000 idle connections take two descriptors each and little
-// memory.
+// TestIdleCost: idle connections, up to 10,000, take two descriptors each and
+// little memory.
 func TestIdleCost(t *testing.T) {
 	// Client, both sides of the relay, and server are all in this process.
-	const each, spare, whole = 4, 3000, 10000
+	const each, spare, whole = 4, 2*idlePipes + 200, 10000
 	count := min(whole, (raiseLimit(t)-spare)/each)
+	if count < whole/10 {
+		t.Fatalf("descriptors for %d connections only", count)
+	}
 	tcp, _ := serve(t, &Server{}, "", func(c *net.TCPConn) {
 		defer c.Close()
 		// Not io.Copy, which keeps a pipe while it waits.
