@@ -35,8 +35,7 @@ const (
 	recVars  = "V" // shell flags, count, then name and elements of each variable
 	recError = "E" // file, line, status: a command failed
 	recDone  = "D" // nonce: all fragments were sourced
-	recNote  = "N" // index of the place, or @line, count, words: a noted command
-	recExit  = "X" // count, names: what is exported now
+	recNote  = "N" // index of the place, or @line, count, words, what is exported: a noted command
 )
 
 // script begins the shell's script: what fragments need not know is read-only,
@@ -82,9 +81,6 @@ func (o *Options) scriptFor(fragments int, nonce string) string {
 		}
 		fmt.Fprintf(&b, "__confd_file %[1]d\nbuiltin source \"${__confd_f[%[1]d]}\"\n( __confd_vars )\n", i)
 	}
-	if len(o.Note) > 0 {
-		b.WriteString("__confd_exported\n")
-	}
 	fmt.Fprintf(&b, "builtin printf 'D\\0%%s\\0' %s >&9\n", nonce)
 	return b.String()
 }
@@ -125,7 +121,7 @@ func (o *Options) bash(ctx context.Context, frags []fragment, why *notStatic) (*
 	}
 	said := &tail{to: o.Stderr}
 	report, runErr := o.runBash(ctx, frags, extra, hex.EncodeToString(nonce), said)
-	c := &collector{o: o, frags: frags, places: places, vars: map[string]Value{}, exported: map[string]string{}, current: -1}
+	c := &collector{o: o, frags: frags, places: places, vars: map[string]Value{}, current: -1}
 	c.read(report)
 	if ctx.Err() != nil {
 		return nil, &EvalError{Origin: c.where(), Text: "took too long: ended after " + o.Timeout.String()}
@@ -142,7 +138,7 @@ func (o *Options) bash(ctx context.Context, frags []fragment, why *notStatic) (*
 	if broken != nil {
 		return nil, broken
 	}
-	return &Result{Vars: c.vars, Commands: c.commands, Exported: c.exported}, nil
+	return &Result{Vars: c.vars, Commands: c.commands}, nil
 }
 
 // readable are the fragments before the first that bash does not read. Those
@@ -216,7 +212,6 @@ type collector struct {
 
 	places   []Origin // of rewritten commands
 	commands []Command
-	exported map[string]string
 
 	snapshots int
 	disturbed bool // the report is not what the script wrote
@@ -241,20 +236,16 @@ func (c *collector) read(report []byte) {
 		case recError:
 			file, line, status := next(), next(), next()
 			n, _ := strconv.Atoi(line)
-			c.failed = &EvalError{Origin: Origin{c.logical(file), n}, Text: "a command failed with status " + status}
-			if file == "" {
-				c.failed.Origin = c.where()
+			code, _ := strconv.Atoi(status)
+			c.failed = &EvalError{Origin: Origin{c.logical(file), n}, Text: "a command failed with status " + status, Status: code}
+			if file == "" || file == "bash" { // the file as a whole
+				c.failed.Origin = c.last()
 			}
 		case recVars:
 			c.snapshot(next(), next, func() int { return len(fields) })
 		case recNote:
-			c.command(next(), c.words(next))
-		case recExit:
-			for _, name := range c.words(next) {
-				if v, ok := c.vars[name]; ok {
-					c.exported[name] = v.Text
-				}
-			}
+			place, words := next(), c.words(next)
+			c.command(place, words, c.exports(next))
 		case recDone:
 			c.nonce = next()
 		case "": // behind the last NUL
@@ -383,6 +374,18 @@ func (c *collector) assigned(name string) Origin {
 		}
 		return true
 	})
+	return at
+}
+
+// last is where the current fragment's last command stands, whose status is
+// that of the whole.
+func (c *collector) last() Origin {
+	at := c.where()
+	if c.current >= 0 && c.current < len(c.frags) && c.frags[c.current].file != nil {
+		if stmts := c.frags[c.current].file.Stmts; len(stmts) > 0 {
+			at.Line = int(stmts[len(stmts)-1].Pos().Line())
+		}
+	}
 	return at
 }
 

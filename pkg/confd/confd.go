@@ -63,6 +63,9 @@ type Options struct {
 	// may print, export and end all by exit.
 	Note []string
 
+	// Plain names variables of Environ that fragments find, and do not export.
+	Plain []string
+
 	// Output is where echo and printf of fragments go, if commands are noted;
 	// else, and without it, that is Stderr.
 	Output io.Writer
@@ -78,6 +81,7 @@ type Options struct {
 type Command struct {
 	Args       []string
 	Environ    []string // NAME=VALUE that stand before it
+	Exported   []string // NAME=VALUE that it gets besides the caller's environment, in no order
 	Background bool
 	Origin     Origin
 }
@@ -144,8 +148,7 @@ type Result struct {
 	Tier   Tier
 	Reason string // why bash was needed: FILE:LINE: what
 
-	Commands []Command         // noted ones, in order
-	Exported map[string]string // what fragments exported
+	Commands []Command // noted ones, in order
 }
 
 // SyntaxError says that a fragment is not bash.
@@ -167,6 +170,7 @@ type EvalError struct {
 	Origin Origin
 	Text   string
 	Quiet  bool // the shell has already said why on standard error
+	Status int  // of the command that failed; 0 if it was none
 }
 
 // Error is one line.

@@ -63,6 +63,7 @@ func (o *Options) native(ctx context.Context, frags []fragment) (*Result, error)
 	m := &machine{o: o, ctx: ctx, vars: map[string]Value{}, funcs: map[string]function{}, exported: map[string]bool{}}
 	for name, text := range o.environ() {
 		m.vars[name] = Value{Text: text, Parts: []Part{{Text: text}}}
+		m.exported[name] = !slices.Contains(o.Plain, name)
 	}
 	for _, f := range frags {
 		if err := m.source(f); err != nil {
@@ -74,11 +75,7 @@ func (o *Options) native(ctx context.Context, frags []fragment) (*Result, error)
 		}
 	}
 	m.show()
-	res := &Result{Vars: m.vars, Commands: m.commands, Exported: map[string]string{}}
-	for name := range m.exported {
-		res.Exported[name] = m.vars[name].Text
-	}
-	return res, nil
+	return &Result{Vars: m.vars, Commands: m.commands}, nil
 }
 
 // show prints what fragments printed. Until it is sure that bash is not needed
@@ -98,7 +95,7 @@ func (m *machine) source(f fragment) (err error) {
 	}
 	status, err := m.fragment(f.file)
 	if err == nil && status != 0 && m.o.Shell.Errexit {
-		return &EvalError{Origin: m.lastLine(f.file), Text: fmt.Sprintf("the file ends with status %d: its last command, or its return, says that it failed", status)}
+		return &EvalError{Origin: m.lastLine(f.file), Text: fmt.Sprintf("the file ends with status %d: its last command, or its return, says that it failed", status), Status: status}
 	}
 	return err
 }
@@ -174,7 +171,7 @@ func (m *machine) command(c syntax.Command, errexit bool) int {
 	case *syntax.CallExpr:
 		status := m.simple(c, errexit)
 		if status != 0 && errexit {
-			m.fail(c, "the command failed with status %d", status)
+			panic(&EvalError{Origin: m.origin(c), Text: fmt.Sprintf("the command failed with status %d", status), Status: status})
 		}
 		return status
 	case *syntax.TestClause:

@@ -57,9 +57,22 @@ func (m *machine) note(c *syntax.CallExpr, background bool) int {
 		n.Args = append(n.Args, m.fields(w)...)
 	}
 	if len(n.Args) > 0 {
+		n.Exported = m.exports()
 		m.commands = append(m.commands, n)
 	}
 	return 0
+}
+
+// exports are the exported variables that are not as the caller has them.
+func (m *machine) exports() (out []string) {
+	env := m.o.environ()
+	for name, is := range m.exported {
+		v, isSet := m.vars[name]
+		if text, same := env[name]; is && isSet && (!same || text != v.Text || slices.Contains(m.o.Plain, name)) {
+			out = append(out, name+"="+v.Text)
+		}
+	}
+	return out
 }
 
 // exit ends everything, where that is allowed.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -32,7 +33,7 @@ func noting(t *testing.T, text string) (res *Result, told, output string, err er
 	defer out.Close()
 	res, err = Evaluate(context.Background(), Options{
 		Root: fsx.Root(dir), Dirs: []string{"/etc"}, Shell: Shell{Errexit: true, Nullglob: true}, AnyOwner: true,
-		Environ: []string{"GATEWAY_IP=10.152.152.10", "GATEWAY_IP6=[fd19:c33d:88bc::10]"}, Note: []string{"socat"}, Output: out, Stderr: out,
+		Environ: []string{"GATEWAY_IP=10.152.152.10", "GATEWAY_IP6=[fd19:c33d:88bc::10]"}, Note: []string{"socat"}, Plain: []string{"GATEWAY_IP6"}, Output: out, Stderr: out,
 	})
 	printed, readErr := os.ReadFile(out.Name())
 	if readErr != nil {
@@ -97,12 +98,19 @@ func TestNotedByBashOnly(t *testing.T) {
 	}
 }
 
-// TestNotedExport: exported variables are for what is started.
+// TestNotedExport: exported variables are for what is started behind them, and
+// what fragments only find is for nobody.
 func TestNotedExport(t *testing.T) {
 	for _, more := range []string{"", "\nx=$((1))"} {
-		res, _, _, err := noting(t, "export A=1 B\nB=2"+more)
-		if err != nil || res.Exported["A"] != "1" || res.Exported["B"] != "2" {
-			t.Errorf("%v %v", err, res)
+		res, _, _, err := noting(t, "sleep 1 &\nexport A=1 B\nB=2\nsleep 2 &\nA=3 C=4 GATEWAY_IP=5 GATEWAY_IP6=6\nsleep 3 &"+more)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range [][]string{nil, {"A=1", "B=2"}, {"A=3", "B=2", "GATEWAY_IP=5"}} {
+			got := slices.Sorted(slices.Values(res.Commands[i].Exported))
+			if !slices.Equal(got, want) {
+				t.Errorf("%q: command %d gets %q, want %q", more, i, got, want)
+			}
 		}
 	}
 }
@@ -114,6 +122,17 @@ func TestNotedExit(t *testing.T) {
 		var exit *ExitError
 		if !errors.As(err, &exit) || exit.Status != 7 {
 			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// TestNotedFailure: the status of what failed is known.
+func TestNotedFailure(t *testing.T) {
+	for text, want := range map[string]int{"[ 1 = 2 ] && x=1": 1, "x=$((1))\n(exit 7)": 7, "x=$((1))\n[ 1 = 2 ] && x=1": 1, "return 3": 3, "x=$((1))\nreturn 3": 3, "false": 1} {
+		_, _, _, err := noting(t, text)
+		var failed *EvalError
+		if !errors.As(err, &failed) || failed.Status != want || failed.Origin.Line != 1+strings.Count(text, "\n") {
+			t.Errorf("%q: %+v, want %d", text, err, want)
 		}
 	}
 }

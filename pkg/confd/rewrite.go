@@ -30,15 +30,17 @@ __confd_note() {
 	[[ -z ${__confd_glob-} ]] || builtin set +f
 	builtin printf 'N\0%s\0%s\0' "$1" "$(($# - 1))" >&9
 	[[ $# -eq 1 ]] || builtin printf '%s\0' "${@:2}" >&9
-}
-__confd_exported() {
 	builtin local IFS=$'\n' __confd_x
-	__confd_x=($(builtin compgen -e))
-	builtin printf 'X\0%s\0' "${#__confd_x[@]}" >&9
-	[[ ${#__confd_x[@]} -eq 0 ]] || builtin printf '%s\0' "${__confd_x[@]}" >&9
+	for __confd_x in $(builtin compgen -e); do
+		builtin printf '%s\0%s\0' "$__confd_x" "${!__confd_x-}" >&9
+	done
+	builtin printf '\0' >&9
 }
-builtin readonly -f __confd_plain __confd_note __confd_exported
+builtin readonly -f __confd_plain __confd_note
 `)
+	for _, name := range o.Plain {
+		fmt.Fprintf(&b, "builtin export -n %s\n", name)
+	}
 	for _, name := range o.Note {
 		fmt.Fprintf(&b, "%[1]s() { __confd_glob=; __confd_note \"@${BASH_LINENO[0]}\" %[1]s \"$@\"; }\n", name)
 	}
@@ -135,8 +137,22 @@ func (c *collector) words(next func() string) []string {
 	return out
 }
 
-func (c *collector) command(place string, words []string) {
-	n := Command{Args: words, Origin: c.where()}
+// exports reads names and values up to an empty name; what the shell has of its
+// own, or as the caller has it, does not count.
+func (c *collector) exports(next func() string) (out []string) {
+	for name := next(); name != ""; name = next() {
+		text := next()
+		base, known := c.baseline[name]
+		if known && base.text == text && !slices.Contains(c.o.Plain, name) || slices.Contains([]string{"_", "SHLVL", "PWD", "OLDPWD"}, name) {
+			continue
+		}
+		out = append(out, name+"="+text)
+	}
+	return out
+}
+
+func (c *collector) command(place string, words, exported []string) {
+	n := Command{Args: words, Exported: exported, Origin: c.where()}
 	if line, ok := strings.CutPrefix(place, "@"); ok {
 		n.Origin.Line, _ = strconv.Atoi(line)
 	} else if i, err := strconv.Atoi(place); err == nil && i >= 0 && i < len(c.places) {

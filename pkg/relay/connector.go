@@ -21,6 +21,9 @@ func (s *Socat) connector(text string) error {
 	if !proxied && (proxyPort != "" || s.Connect.User != "") {
 		return fmt.Errorf("an option of socks: %w", ErrForeign)
 	}
+	if strings.HasPrefix(kind, "SOCKS5") && s.Connect.User != "" {
+		return fmt.Errorf("a user for SOCKS 5: %w", ErrForeign)
+	}
 	switch kind {
 	case "UNIX-CONNECT", "UNIX", "UNIX-CLIENT", "ABSTRACT-CONNECT", "ABSTRACT-CLIENT":
 		if address == "" {

@@ -140,7 +140,11 @@ func (s *Socat) own(path string) (place, error) {
 		if err != nil {
 			return at, err
 		}
-		if err := unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), uint32(mode)); err != nil {
+		err = unix.Fchmodat(fd, "", uint32(mode), unix.AT_EMPTY_PATH)
+		if errors.Is(err, unix.EOPNOTSUPP) { // before Linux 6.6
+			err = unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), uint32(mode))
+		}
+		if err != nil {
 			return at, fmt.Errorf("chmod %s: %w", path, err)
 		}
 	}

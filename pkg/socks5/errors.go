@@ -17,6 +17,8 @@ var (
 	ErrMethod = errors.New("the SOCKS server does not take this kind of authentication")
 	// ErrRefused says that username and password were not accepted.
 	ErrRefused = errors.New("the SOCKS server refuses the username and password")
+	// ErrNotGranted is all that SOCKS 4A says of a failure.
+	ErrNotGranted = errors.New("the SOCKS server does not grant the request")
 )
 
 func malformed(format string, args ...any) error {

@@ -242,3 +242,32 @@ func FuzzHost(f *testing.F) {
 		}
 	})
 }
+
+func TestConnect4A(t *testing.T) {
+	for _, c := range []struct{ user, host, request string }{
+		{"", "example.onion", "\x04\x01\x00\x50\x00\x00\x00\x01\x00example.onion\x00"},
+		{"me", "192.0.2.1", "\x04\x01\x00\x50\xc0\x00\x02\x01me\x00"},
+		{"", "2001:db8::1", "\x04\x01\x00\x50\x00\x00\x00\x01\x002001:db8::1\x00"},
+	} {
+		conn, err := script(t, c.request, "\x00\x5a\x00\x00\x00\x00\x00\x00early").Connect4A(context.Background(), c.user, c.host, 80)
+		if err != nil {
+			t.Errorf("%s: %v", c.host, err)
+			continue
+		}
+		got := make([]byte, len("early"))
+		if _, err := io.ReadFull(conn, got); err != nil || string(got) != "early" {
+			t.Errorf("what followed the answer: %q, %v", got, err)
+		}
+	}
+	request := "\x04\x01\x00\x50\x00\x00\x00\x01\x00x\x00"
+	for answer, want := range map[string]error{"\x00\x5b\x00\x00\x00\x00\x00\x00": ErrNotGranted, "\x05\x5a\x00\x00\x00\x00\x00\x00": ErrMalformed, "\x00\x5a": io.ErrUnexpectedEOF} {
+		if _, err := script(t, request, answer).Connect4A(context.Background(), "", "x", 80); !errors.Is(err, want) {
+			t.Errorf("%q: %v", answer, err)
+		}
+	}
+	for _, c := range [][2]string{{"", ""}, {"", "a b"}, {"", "a\x00b"}, {"a\x00", "x"}, {strings.Repeat("u", 256), "x"}, {"", "fe80::1%eth0"}, {"", strings.Repeat("x", 256)}} {
+		if _, err := request4A(c[0], c[1], 1); err == nil {
+			t.Errorf("%q is asked for", c)
+		}
+	}
+}

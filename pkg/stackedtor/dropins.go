@@ -38,13 +38,17 @@ func (e evaluation) dropIns(ctx context.Context) (*confd.Result, error) {
 		return nil, err
 	}
 	environ := append([]string{}, e.environ...)
+	plain := []string{"bash_n_exit_code", "bash_n_output", "i"}
 	for name, value := range e.set {
 		environ = append(environ, name+"="+value)
+		if _, exported := (cli.Env{Environ: e.environ}).Lookup(name); !exported {
+			plain = append(plain, name)
+		}
 	}
 	environ = append(environ, "bash_n_exit_code=0", "bash_n_output=")
 	res, err := confd.Evaluate(ctx, confd.Options{
 		Root: e.root, Dirs: e.dirs, Shell: confd.Shell{Errexit: true, Nullglob: true}, Stderr: e.stderr, Output: e.output,
-		Environ: environ, Note: []string{"socat"}, FileVariable: "i",
+		Environ: environ, Plain: plain, Note: []string{"socat"}, FileVariable: "i",
 	})
 	var broken *confd.SyntaxError
 	var exit *confd.ExitError
@@ -55,7 +59,7 @@ func (e evaluation) dropIns(ctx context.Context) (*confd.Result, error) {
 	case errors.As(err, &exit):
 		return nil, &cli.Exit{Code: exit.Status, Err: fmt.Errorf("%s ended everything with exit %d", exit.Origin, exit.Status)}
 	case errors.As(err, &failed):
-		return nil, &cli.Exit{Code: cli.CodeFailed, Err: failed}
+		return nil, &cli.Exit{Code: max(failed.Status, cli.CodeFailed), Err: failed}
 	}
 	return res, err
 }

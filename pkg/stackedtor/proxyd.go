@@ -44,7 +44,7 @@ func (c complaint) Error() string { return string(c) }
 // proxyd is the command line.
 type proxyd struct {
 	max         int
-	exitIdle    time.Duration // 0 is never
+	exitIdle    time.Duration
 	destination string
 }
 
@@ -63,15 +63,17 @@ func Proxyd(ctx context.Context, env cli.Env) error {
 	if err != nil {
 		return complain(err.Error())
 	}
+	var own listening
 	for _, l := range listeners {
-		if leadsTo(p.destination, l.Addr()) {
-			return complain("ERROR: " + p.destination + " leads to the socket itself")
-		}
+		own = append(own, l.Addr())
+	}
+	if network, to := endpoint(p.destination); own.leadsBack(ctx, network, to) {
+		return complain("ERROR: " + p.destination + " leads to the socket itself")
 	}
 	if err := p.settle(); err != nil {
 		return err
 	}
-	return p.serve(ctx, env, listeners)
+	return p.serve(ctx, env, listeners, own)
 }
 
 // parseProxyd returns nothing where the help was all that was wanted.
@@ -115,47 +117,6 @@ func parseProxyd(env cli.Env) (*proxyd, error) {
 	return p, nil
 }
 
-// parseSpan reads a span as in systemd.time(7); 0 is what never ends.
-func parseSpan(text string) (time.Duration, error) {
-	if text == "infinity" {
-		return 0, nil
-	}
-	units := map[string]time.Duration{"": time.Second, "us": time.Microsecond, "usec": time.Microsecond, "ms": time.Millisecond, "msec": time.Millisecond,
-		"s": time.Second, "sec": time.Second, "second": time.Second, "seconds": time.Second, "m": time.Minute, "min": time.Minute, "minute": time.Minute,
-		"minutes": time.Minute, "h": time.Hour, "hr": time.Hour, "hour": time.Hour, "hours": time.Hour, "d": 24 * time.Hour, "day": 24 * time.Hour, "days": 24 * time.Hour}
-	var total time.Duration
-	rest := strings.TrimSpace(text)
-	if rest == "" {
-		return 0, errors.New("empty")
-	}
-	for rest != "" {
-		end := strings.IndexFunc(rest, func(r rune) bool { return (r < '0' || r > '9') && r != '.' })
-		if end < 0 {
-			end = len(rest)
-		}
-		number, err := strconv.ParseFloat(rest[:end], 64)
-		if err != nil {
-			return 0, err
-		}
-		rest = strings.TrimLeft(rest[end:], " ")
-		end = strings.IndexFunc(rest, func(r rune) bool { return r < 'a' || r > 'z' })
-		if end < 0 {
-			end = len(rest)
-		}
-		unit, ok := units[rest[:end]]
-		if !ok {
-			return 0, fmt.Errorf("unknown unit %q", rest[:end])
-		}
-		total += time.Duration(number * float64(unit))
-		rest = strings.TrimLeft(rest[end:], " ")
-	}
-	const most = 100 * 365 * 24 * time.Hour
-	if total < 0 || total > most {
-		return 0, errors.New("too long")
-	}
-	return total, nil
-}
-
 // passed are the listeners that the service manager has passed.
 func passed(env cli.Env) ([]net.Listener, error) {
 	files := sd.Listen(env)
@@ -164,19 +125,34 @@ func passed(env cli.Env) ([]net.Listener, error) {
 	}
 	var out []net.Listener
 	for _, f := range files {
-		kind, err := unix.GetsockoptInt(int(f.Fd()), unix.SOL_SOCKET, unix.SO_TYPE)
-		accepts, err2 := unix.GetsockoptInt(int(f.Fd()), unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
-		var l net.Listener
-		if err == nil && err2 == nil && kind == unix.SOCK_STREAM && accepts == 1 {
-			l, err = net.FileListener(f)
-		}
-		if err != nil || l == nil {
+		l, err := listensOn(f)
+		if err != nil {
 			return nil, complaint("Passed in socket is not a stream socket.")
 		}
 		f.Close()
 		out = append(out, l)
 	}
 	return out, nil
+}
+
+// listensOn is the listener of a descriptor. It is looked at by Control, as Fd
+// would make it block, also for the service manager.
+func listensOn(f *os.File) (net.Listener, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	kind, accepts := 0, 0
+	if err := raw.Control(func(fd uintptr) {
+		kind, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TYPE)
+		accepts, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	}); err != nil {
+		return nil, err
+	}
+	if kind != unix.SOCK_STREAM || accepts != 1 {
+		return nil, unix.ENOTSOCK
+	}
+	return net.FileListener(f)
 }
 
 // splitDestination splits at the last colon, as systemd-socket-proxyd does; the
@@ -198,22 +174,13 @@ func isPath(destination string) bool {
 	return strings.HasPrefix(destination, "/") || strings.HasPrefix(destination, "@")
 }
 
-// leadsTo reports a destination that is the listener (defect 36).
-func leadsTo(destination string, listener net.Addr) bool {
+// endpoint is the destination as a dialler has it.
+func endpoint(destination string) (network, address string) {
 	if isPath(destination) {
-		return listener.Network() == "unix" && listener.String() == destination
+		return "unix", destination
 	}
-	own, ok := listener.(*net.TCPAddr)
 	host, port := splitDestination(destination)
-	if !ok || port != strconv.Itoa(own.Port) {
-		return false
-	}
-	to, err := netip.ParseAddr(host)
-	if err != nil {
-		return host == "localhost"
-	}
-	local := own.AddrPort().Addr().Unmap()
-	return to.Unmap() == local || to.IsUnspecified() || local.IsUnspecified() && to.Unmap().IsLoopback()
+	return "tcp", net.JoinHostPort(host, port)
 }
 
 // settle gives up what serving does not need: privileges (defect 38), and the
@@ -225,40 +192,71 @@ func (p *proxyd) settle() error {
 		l.Cur = l.Max
 		_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &l) // fewer connections then
 	}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+	if err := noNewPrivileges(); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
 	}
 	const nobody = 65534
-	if os.Geteuid() != 0 || isPath(p.destination) {
+	if os.Geteuid() != 0 || strings.HasPrefix(p.destination, "/") {
 		return nil
 	}
 	return errors.Join(syscall.Setgroups(nil), syscall.Setresgid(nobody, nobody, nobody), syscall.Setresuid(nobody, nobody, nobody))
 }
 
-func (p *proxyd) dial(ctx context.Context) (relay.Conn, error) {
-	var d net.Dialer
-	network, to := "unix", p.destination
-	if !isPath(to) {
-		host, port := splitDestination(to)
-		network, to = "tcp", net.JoinHostPort(host, port)
+// noNewPrivileges is for all threads; where there is C it cannot be, and new
+// threads have what this one has.
+func noNewPrivileges() error {
+	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
+	if errno == unix.ENOTSUP {
+		return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	}
-	c, err := d.DialContext(ctx, network, to)
-	if err == nil {
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// dial tries all addresses of the destination, in order.
+func (p *proxyd) dial(own listening) func(context.Context) (relay.Conn, error) {
+	network, to := endpoint(p.destination)
+	d := net.Dialer{FallbackDelay: -1, Control: own.control}
+	return func(ctx context.Context) (relay.Conn, error) {
+		c, err := d.DialContext(ctx, network, to)
+		if err != nil {
+			return nil, asProxyd(err)
+		}
 		return c.(relay.Conn), nil
 	}
+}
+
+// asProxyd is a failure in the words of systemd-socket-proxyd, and of the C
+// library.
+func asProxyd(err error) error {
 	var name *net.DNSError
+	if errors.As(err, &name) {
+		switch {
+		case name.IsNotFound:
+			return complaint("Failed to resolve host: Name or service not known")
+		case name.Temporary():
+			return complaint("Failed to resolve host: Temporary failure in name resolution")
+		}
+		return complaint("Failed to resolve host: " + name.Err)
+	}
+	text := err.Error()
+	var errno syscall.Errno
 	var op *net.OpError
 	switch {
-	case errors.As(err, &name):
-		return nil, complaint("Failed to resolve host: " + name.Err)
+	case errors.As(err, &errno):
+		text = errno.Error()
+	case errors.Is(err, errLoop):
+		text = "it " + errLoop.Error()
 	case errors.As(err, &op):
-		err = op.Err
+		text = op.Err.Error()
 	}
-	return nil, complaint("Failed to connect to remote host: " + err.Error())
+	return complaint("Failed to connect to remote host: " + strings.ToUpper(text[:1]) + text[1:])
 }
 
 // serve relays until ctx ends, or nobody has been there for long enough.
-func (p *proxyd) serve(ctx context.Context, env cli.Env, listeners []net.Listener) error {
+func (p *proxyd) serve(ctx context.Context, env cli.Env, listeners []net.Listener, own listening) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var mu sync.Mutex
@@ -267,38 +265,52 @@ func (p *proxyd) serve(ctx context.Context, env cli.Env, listeners []net.Listene
 		defer mu.Unlock()
 		fmt.Fprintln(env.Stderr, text)
 	}
-	s := &relay.Server{Relay: relay.Relay{Linger: halfCloseLinger}, Dial: p.dial, Max: p.max, Log: log}
-	if p.exitIdle > 0 {
-		idle := time.AfterFunc(time.Hour, cancel)
-		idle.Stop() // not before the first connection
-		s.Changed = func(count int) {
-			idle.Stop()
-			if count == 0 {
-				idle.Reset(p.exitIdle)
-			}
-		}
+	s := &relay.Server{Relay: relay.Relay{Linger: halfCloseLinger}, Dial: p.dial(own), Max: p.max, Log: log}
+	switch {
+	case p.exitIdle > 0:
+		s.ExitIdle = p.exitIdle
+	case p.exitIdle == 0:
+		s.ExitIdle = -1
 	}
 	if err := sd.Notify(env, sd.Ready); err != nil {
 		log(err.Error())
 	}
-	if every := sd.Watchdog(env); every > 0 {
-		go alive(ctx, env, every)
-	}
+	ended := make(chan struct{})
+	var telling sync.WaitGroup
+	telling.Add(1)
+	go func() {
+		defer telling.Done()
+		tell(ctx, env, ended, func() { s.Connections() })
+	}()
 	s.Serve(ctx, drainTime, listeners...)
-	_ = sd.Notify(env, sd.Stopping) // it may be gone
+	close(ended)
+	telling.Wait()
 	return nil
 }
 
-// alive tells the service manager that the program works.
-func alive(ctx context.Context, env cli.Env, every time.Duration) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
+// tell tells the service manager that the program works, which alive has to
+// return for, and when it begins to end.
+func tell(ctx context.Context, env cli.Env, ended <-chan struct{}, alive func()) {
+	var tick <-chan time.Time
+	if every := sd.Watchdog(env); every > 0 {
+		t := time.NewTicker(every)
+		defer t.Stop()
+		tick = t.C
+	}
+	stopping := ctx.Done()
 	for {
 		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
+		case <-tick:
+			alive()
 			_ = sd.Notify(env, sd.Alive) // the next one may get through
+		case <-stopping:
+			_ = sd.Notify(env, sd.Stopping) // it may be gone
+			stopping = nil
+		case <-ended:
+			if stopping != nil {
+				_ = sd.Notify(env, sd.Stopping)
+			}
+			return
 		}
 	}
 }

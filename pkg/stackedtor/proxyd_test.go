@@ -233,7 +233,7 @@ func TestProxydUnreachable(t *testing.T) {
 	}
 	_ = p.cmd.Process.Signal(unix.SIGTERM)
 	_ = p.cmd.Wait()
-	if want := "Failed to connect to remote host: connect: connection refused\n"; p.stderr.String() != want+want {
+	if want := "Failed to connect to remote host: Connection refused\n"; p.stderr.String() != want+want {
 		t.Errorf("%q", p.stderr.String())
 	}
 }
@@ -263,12 +263,12 @@ func TestActivated(t *testing.T) {
 }
 
 func TestSpans(t *testing.T) {
-	for text, want := range map[string]time.Duration{"5": 5 * time.Second, "5min 20s": 320 * time.Second, "500ms": 500 * time.Millisecond, "infinity": 0, "1.5h": 90 * time.Minute, "1d": 24 * time.Hour} {
+	for text, want := range map[string]time.Duration{"5": 5 * time.Second, "5min 20s": 320 * time.Second, "500ms": 500 * time.Millisecond, "infinity": forever, "0": 0, " 2w 3M1y ": 14*24*time.Hour + 15*(365*24+6)*time.Hour/12, "5min20s": 320 * time.Second, "3µs": 3 * time.Microsecond, "1.5h": 90 * time.Minute, "1d": 24 * time.Hour} {
 		if got, err := parseSpan(text); err != nil || got != want {
 			t.Errorf("%q: %v %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "abc", "5x", "-1", "1 2 y", "99999999999999999999d"} {
+	for _, text := range []string{"", "abc", "5x", "-1", "1 2 q", "1.2.3", "1e3", "200y", "99999999999999999999d"} {
 		if got, err := parseSpan(text); err == nil {
 			t.Errorf("%q: %v", text, got)
 		}

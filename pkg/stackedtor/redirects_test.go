@@ -115,44 +115,6 @@ func TestAcceptance01_Nothing(t *testing.T) {
 	}
 }
 
-func TestAcceptance02_Broken(t *testing.T) {
-	m := newMachine(t)
-	m.write(userDropIn, "if true\n")
-	r := m.redirect()
-	if code := r.end(t); code != 1 || !strings.HasPrefix(r.stderr.String(), "Invalid config file: "+userDropIn+"\n") {
-		t.Errorf("%d %q", code, r.stderr.String())
-	}
-}
-
-func TestAcceptance03_Forms(t *testing.T) {
-	m := newMachine(t)
-	_, to, _ := net.SplitHostPort(echoServer(t))
-	path := m.root.Path("/run/x/127.0.0.1_1.sock")
-	ports := freePorts(t, 3)
-	m.write(userDropIn, fmt.Sprintf(`[ -n "$pre_command" ] || pre_command=""
-$pre_command socat TCP-LISTEN:%s,fork,bind=127.0.0.1 TCP:$GATEWAY_IP:%s &
-$pre_command socat -t100 UNIX-LISTEN:%s,mode=777,reuseaddr,fork TCP:$GATEWAY_IP:%[2]s &
-for port in %[4]s %[5]s; do
-	$pre_command socat TCP-LISTEN:"$port",fork,bind=127.0.0.1 TCP:$GATEWAY_IP:%[2]s &
-done
-`, ports[0], to, path, ports[1], ports[2]))
-	r := m.redirect("GATEWAY_IP=127.0.0.1")
-	for _, p := range ports {
-		eventually(t, "port "+p, func() bool { return reaches("tcp", "127.0.0.1:"+p) })
-	}
-	eventually(t, path, func() bool { return reaches("unix", path) })
-	if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o777 {
-		t.Errorf("%v %v", fi, err)
-	}
-	r.cancel()
-	if code := r.end(t); code != 143 || r.stderr.String() != "" {
-		t.Errorf("%d %q", code, r.stderr.String())
-	}
-	if _, err := os.Stat(path); err == nil {
-		t.Error("the socket is still there")
-	}
-}
-
 func TestAcceptance05_Existing(t *testing.T) {
 	m := newMachine(t)
 	path := m.root.Path("/run/s")
@@ -236,43 +198,6 @@ func TestAcceptance09_Order(t *testing.T) {
 	want := "0 10.152.152.10\n1 10.0.0.0\n2 10.0.0.1\nINFO: No processes launched into background, ok.\n"
 	if code := r.end(t); code != 125 || r.stdout.String() != want {
 		t.Errorf("%d %q, want %q", code, r.stdout.String(), want)
-	}
-}
-
-func TestAcceptance10_Brackets(t *testing.T) {
-	l, err := net.Listen("tcp", "[::1]:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { defer c.Close(); _, _ = io.Copy(c, c) }()
-		}
-	}()
-	_, to, _ := net.SplitHostPort(l.Addr().String())
-	for _, address := range []string{"::1", "[::1]"} {
-		for _, word := range []string{"TCP:$GATEWAY_IP6:" + to, `"TCP:$GATEWAY_IP6:` + to + `"`, "TCP6:[::1]:" + to} {
-			m := newMachine(t)
-			port := freePort(t)
-			m.write(userDropIn, "GATEWAY_IP6="+address+"\nsocat TCP-LISTEN:"+port+",fork,bind=127.0.0.1 "+word+" &\n")
-			_ = m.redirect()
-			eventually(t, address+" "+word, func() bool { return reaches("tcp", "127.0.0.1:"+port) })
-		}
-	}
-}
-
-func TestAcceptance15_SocatLoop(t *testing.T) {
-	m := newMachine(t)
-	port := freePort(t)
-	m.write(userDropIn, "socat TCP-LISTEN:"+port+",fork,bind=127.0.0.1 TCP:127.0.0.1:"+port+" &\n")
-	r := m.redirect()
-	if code := r.end(t); code != 1 || !strings.Contains(r.stderr.String(), "leads to itself") {
-		t.Errorf("%d %q", code, r.stderr.String())
 	}
 }
 
