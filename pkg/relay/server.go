@@ -247,8 +247,8 @@ func (s *Server) release() {
 	if s.slots != nil {
 		<-s.slots
 		s.mu.Lock()
-		s.full = false
-		s.mu.Unlock()
+		defer s.mu.Unlock()
+		s.full = s.full && len(s.slots) > cap(s.slots)/2 // or each that waits would be logged
 	}
 }
 

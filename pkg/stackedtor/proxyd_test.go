@@ -4,6 +4,7 @@ package stackedtor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -22,10 +24,36 @@ import (
 
 // TestMain lets the test binary be the program.
 func TestMain(m *testing.M) {
-	if filepath.Base(os.Args[0]) == "whonix-socket-proxyd" {
+	switch filepath.Base(os.Args[0]) {
+	case withoutSplice:
+		if err := refuse(unix.SYS_SPLICE); err != nil {
+			panic(err)
+		}
+		fallthrough
+	case "whonix-socket-proxyd":
 		os.Exit(cli.Main(Proxyd))
 	}
 	os.Exit(m.Run())
+}
+
+// withoutSplice is the program's name where splice(2) is not to be had.
+const withoutSplice = "without-splice"
+
+// refuse has the kernel answer ENOSYS to a system call, in all threads.
+func refuse(call uint32) error {
+	const setFilter, allThreads = 1, 1 // SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: call, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0x50000 | uint32(unix.ENOSYS)}, // SECCOMP_RET_ERRNO
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0x7fff0000},                    // SECCOMP_RET_ALLOW
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, setFilter, allThreads, uintptr(unsafe.Pointer(&program)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 const patience = 20 * time.Second
@@ -37,11 +65,35 @@ type started struct {
 	stderr bytes.Buffer
 	tcp    string
 	path   string
+
+	soft    int      // limit of descriptors at the start; 0 is the test's own
+	environ []string // besides systemd's
+	name    string   // by which the test binary is called
+	program string   // if it is not the test binary
 }
 
 func startProxyd(t *testing.T, to string, arg ...string) *started {
 	t.Helper()
-	p := &started{t: t, path: filepath.Join(t.TempDir(), "s")}
+	p := &started{t: t}
+	p.start(to, arg...)
+	return p
+}
+
+// stop ends the program in order.
+func (p *started) stop() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(unix.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := p.cmd.Wait(); err != nil {
+		p.t.Errorf("%v %s", err, p.stderr.String())
+	}
+}
+
+func (p *started) start(to string, arg ...string) {
+	t := p.t
+	t.Helper()
+	p.path = filepath.Join(t.TempDir(), "s")
 	a, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +120,6 @@ func startProxyd(t *testing.T, to string, arg ...string) *started {
 		c.Close()
 	}
 	t.Cleanup(func() { _ = p.cmd.Process.Kill(); _ = p.cmd.Wait() })
-	return p
 }
 
 // command passes files the way systemd does: LISTEN_PID is the program's own.
@@ -77,8 +128,9 @@ func (p *started) command(arg []string, files ...*os.File) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.cmd = exec.Command("/bin/sh", append([]string{"-c", `export LISTEN_PID=$$; exec "$0" "$@"`, "/bin/bash", "-c", `exec -a whonix-socket-proxyd "$0" "$@"`, self}, arg...)...)
-	p.cmd.Env = []string{"PATH=/usr/bin:/bin", fmt.Sprintf("LISTEN_FDS=%d", len(files))}
+	self = cmp.Or(p.program, self)
+	p.cmd = exec.Command("/bin/sh", append([]string{"-c", fmt.Sprintf(`export LISTEN_PID=$$; [ %[1]d = 0 ] || ulimit -Sn %[1]d; exec "$0" "$@"`, p.soft), "/bin/bash", "-c", `exec -a ` + cmp.Or(p.name, "whonix-socket-proxyd") + ` "$0" "$@"`, self}, arg...)...)
+	p.cmd.Env = append([]string{"PATH=/usr/bin:/bin", fmt.Sprintf("LISTEN_FDS=%d", len(files)), "LISTEN_FDNAMES=first:second"}, p.environ...)
 	p.cmd.ExtraFiles = files
 	p.cmd.Stderr = &p.stderr
 }
@@ -145,6 +197,18 @@ func TestAcceptance16_Sockets(t *testing.T) {
 	}
 }
 
+// unbound is a stream socket on which nobody listens.
+func unbound(t *testing.T) *os.File {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), "unbound")
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
 func TestAcceptance16_Refusals(t *testing.T) {
 	datagram, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -161,6 +225,7 @@ func TestAcceptance16_Refusals(t *testing.T) {
 		files []*os.File
 		want  string
 	}{
+		{"h:1", []*os.File{unbound(t)}, "Passed in socket is not a stream socket.\n"},
 		{"h:1", nil, "Didn't get any sockets passed in.\n"}, {"h:1", []*os.File{f}, "Passed in socket is not a stream socket.\n"},
 		{"-c 0 h:1", nil, "Connection limit is too low.\n"}, {"--connections-max=x h:1", nil, "Failed to parse --connections-max= argument: x\n"},
 		{"--exit-idle-time=abc h:1", nil, "Failed to parse --exit-idle-time= argument: abc\n"}, {"", nil, "Not enough parameters.\n"}, {"a b", nil, "Too many parameters.\n"},
