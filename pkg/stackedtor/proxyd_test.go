@@ -70,6 +70,7 @@ type started struct {
 	environ []string // besides systemd's
 	name    string   // by which the test binary is called
 	program string   // if it is not the test binary
+	root    string   // in which there is the program, and nothing else
 }
 
 func startProxyd(t *testing.T, to string, arg ...string) *started {
@@ -130,7 +131,10 @@ func (p *started) command(arg []string, files ...*os.File) {
 	}
 	self = cmp.Or(p.program, self)
 	p.cmd = exec.Command("/bin/sh", append([]string{"-c", fmt.Sprintf(`export LISTEN_PID=$$; [ %[1]d = 0 ] || ulimit -Sn %[1]d; exec "$0" "$@"`, p.soft), "/bin/bash", "-c", `exec -a ` + cmp.Or(p.name, "whonix-socket-proxyd") + ` "$0" "$@"`, self}, arg...)...)
-	p.cmd.Env = append([]string{"PATH=/usr/bin:/bin", fmt.Sprintf("LISTEN_FDS=%d", len(files)), "LISTEN_FDNAMES=first:second"}, p.environ...)
+	if p.root != "" {
+		p.cmd = exec.Command("/bin/sh", append([]string{"-c", `export LISTEN_PID=$$; exec chroot "$0" /whonix-socket-proxyd "$@"`, p.root}, arg...)...)
+	}
+	p.cmd.Env = append([]string{"PATH=/usr/sbin:/usr/bin:/bin", fmt.Sprintf("LISTEN_FDS=%d", len(files)), "LISTEN_FDNAMES=first:second"}, p.environ...)
 	p.cmd.ExtraFiles = files
 	p.cmd.Stderr = &p.stderr
 }

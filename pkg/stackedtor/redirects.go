@@ -139,8 +139,9 @@ func (r *redirects) jobs(commands []confd.Command) (jobs []job, bad bool) {
 			at, twice := listeners[s.Listen]
 			if twice && s.Fork {
 				err = fmt.Errorf("%s listens there already", at)
+			} else {
+				listeners[s.Listen] = c.Origin
 			}
-			listeners[s.Listen] = c.Origin
 		}
 		foreign := errors.Is(err, relay.ErrForeign)
 		if foreign && elfx.LookPath("socat", r.pathList(j)) == "" {
