@@ -11,6 +11,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // relays are ways to a server, by name: a function from its address to the one
@@ -130,6 +132,46 @@ func BenchmarkRelay(b *testing.B) {
 	b.ReportMetric(bulk["ours"]/bulk["socat"], "bulk-of-socat")
 	b.ReportMetric(news["ours"]/news["proxyd"], "conn-of-proxyd")
 	b.ReportMetric(latency["ours"]-latency["direct"], "added-us")
+}
+
+// BenchmarkIdle is what 10,000 idle connections cost: memory in MiB, and
+// descriptors of each. Where the hard limit of descriptors is lower, so is the
+// count.
+func BenchmarkIdle(b *testing.B) {
+	const whole, spare, each = 10000, 200, 2
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		b.Fatal(err)
+	}
+	count := min(whole, (int(l.Max)-spare)/each)
+	address, pid := startedFor(b, server(b), fmt.Sprintf("--connections-max=%d", whole))
+	p := &started{t: b, cmd: &exec.Cmd{Process: &os.Process{Pid: pid}}}
+	before := p.descriptors()
+	for range b.N {
+		var open []net.Conn
+		for range count {
+			c, err := net.Dial("tcp", address)
+			if err != nil {
+				b.Fatal(err)
+			}
+			roundTrip(b, c, make([]byte, 64))
+			open = append(open, c)
+		}
+		b.ReportMetric(float64(p.procStatus("VmRSS"))/1024, "MiB")
+		b.ReportMetric(float64(p.descriptors()-before)/float64(count), "descriptors-each")
+		b.ReportMetric(float64(count), "connections")
+		for _, c := range open {
+			c.Close()
+		}
+	}
+}
+
+// startedFor is the relay, before a server.
+func startedFor(b *testing.B, to string, arg ...string) (address string, pid int) {
+	b.Helper()
+	p := &started{t: b}
+	p.start(to, arg...)
+	return p.tcp, p.cmd.Process.Pid
 }
 
 func bulkRate(b *testing.B, address string) float64 {

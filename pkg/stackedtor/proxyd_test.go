@@ -60,7 +60,7 @@ const patience = 20 * time.Second
 
 // started is the program with listeners, as the service manager starts it.
 type started struct {
-	t      *testing.T
+	t      testing.TB
 	cmd    *exec.Cmd
 	stderr bytes.Buffer
 	tcp    string
