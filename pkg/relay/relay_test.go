@@ -151,3 +151,31 @@ func BenchmarkBulk(b *testing.B) {
 	}
 	<-end
 }
+
+// BenchmarkExchange is a small question and its answer.
+func BenchmarkExchange(b *testing.B) {
+	client, server, end := joined(b, Relay{})
+	go func() {
+		message := make([]byte, 64)
+		for {
+			if _, err := io.ReadFull(server, message); err != nil {
+				server.Close()
+				return
+			}
+			if _, err := server.Write(message); err != nil {
+				return
+			}
+		}
+	}()
+	message := make([]byte, 64)
+	for b.Loop() {
+		if _, err := client.Write(message); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.ReadFull(client, message); err != nil {
+			b.Fatal(err)
+		}
+	}
+	client.Close()
+	<-end
+}
