@@ -17,7 +17,8 @@ import (
 // Server relays what its listeners accept.
 type Server struct {
 	Relay
-	// Dial connects to the destination, anew for each connection.
+	// Dial connects to the destination, anew for each connection. What it returns
+	// has keepalive set, as Go's dialler does; what is accepted has it too.
 	Dial func(context.Context) (Conn, error)
 	// Allow, if any, says whether a client may connect.
 	Allow func(client net.Addr) bool
@@ -295,8 +296,6 @@ func (s *Server) serve(ctx context.Context, c Conn) {
 	}
 	s.track(to)
 	defer s.forget(to)
-	KeepAlive(c)
-	KeepAlive(to)
 	_, _ = s.Relay.Join(c, to)
 }
 

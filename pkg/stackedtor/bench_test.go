@@ -114,9 +114,14 @@ func BenchmarkRelay(b *testing.B) {
 	for name, start := range relays(b) {
 		addresses[name] = start(to)
 	}
+	const rounds = 5 // the best of them counts: a machine has other things to do
 	for range b.N {
 		for name, address := range addresses {
 			bulk[name] = max(bulk[name], bulkRate(b, address))
+		}
+	}
+	for range b.N * rounds {
+		for name, address := range addresses {
 			news[name] = max(news[name], connectionRate(b, address))
 			if l := exchange(b, address); latency[name] == 0 || l < latency[name] {
 				latency[name] = l
