@@ -354,3 +354,28 @@ func TestDestinations(t *testing.T) {
 		}
 	}
 }
+
+// FuzzSpan: a span is never less than none, but for the one that is for ever.
+func FuzzSpan(f *testing.F) {
+	for _, text := range []string{"5min 20s", "infinity", "1.5h", "999999999y", "3µs"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if got, err := parseSpan(text); err == nil && got < 0 && got != forever {
+			t.Errorf("%q: %v", text, got)
+		}
+	})
+}
+
+// FuzzDestination: host and port are parts of what was said.
+func FuzzDestination(f *testing.F) {
+	for _, text := range []string{"10.152.152.10:9050", "fd19:c33d:88bc::10:9050", "[::1]", "gateway", ":", "[]:1"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		host, port := splitDestination(text)
+		if !strings.Contains(text, host) || port != "80" && !strings.HasSuffix(text, ":"+port) {
+			t.Errorf("%q: %q %q", text, host, port)
+		}
+	})
+}
