@@ -29,6 +29,9 @@ type evaluation struct {
 	set     map[string]string // variables that drop-ins find
 	output  io.Writer
 	stderr  io.Writer
+
+	anyOwner bool                            // the files are no system's: a package's
+	qubesdb  func(key string) (string, bool) // answers drop-ins; nil asks Qubes
 }
 
 // dropIns evaluates all drop-ins in one shell state. What they would start is
@@ -48,7 +51,7 @@ func (e evaluation) dropIns(ctx context.Context) (*confd.Result, error) {
 	environ = append(environ, "bash_n_exit_code=0", "bash_n_output=")
 	res, err := confd.Evaluate(ctx, confd.Options{
 		Root: e.root, Dirs: e.dirs, Shell: confd.Shell{Errexit: true, Nullglob: true}, Stderr: e.stderr, Output: e.output,
-		Environ: environ, Plain: plain, Note: []string{"socat"}, FileVariable: "i",
+		Environ: environ, Plain: plain, Note: []string{"socat"}, FileVariable: "i", AnyOwner: e.anyOwner, QubesDB: e.qubesdb,
 	})
 	var broken *confd.SyntaxError
 	var exit *confd.ExitError

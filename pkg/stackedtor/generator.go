@@ -3,11 +3,9 @@
 package stackedtor
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,13 +20,15 @@ import (
 
 // Paths of the generator and of what its units start.
 const (
-	generatorPath     = "/usr/libexec/anon-ws-disable-stacked-tor/systemd-unit-files-generator"
-	generatorPath2020 = "/usr/lib/anon-ws-disable-stacked-tor/systemd-unit-files-generator"
-	relayPath         = "/usr/libexec/anon-ws-disable-stacked-tor/whonix-socket-proxyd"
+	generatorPath = "/usr/libexec/anon-ws-disable-stacked-tor/systemd-unit-files-generator"
+	relayPath     = "/usr/libexec/anon-ws-disable-stacked-tor/whonix-socket-proxyd"
+	settingsPath  = "/usr/libexec/helper-scripts/settings-environment-file-update"
+)
 
-	shippedUnits = "/usr/lib/systemd/system"
-	systemUnits  = "/etc/systemd/system"
-	wantsDir     = systemUnits + "/sockets.target.wants"
+// Names of what the generator and drop-ins tell each other.
+const (
+	varTuples = "file_port_tuples"
+	varRelay  = "relay_command"
 )
 
 const generatorHelp = `usage: systemd-unit-files-generator
@@ -37,35 +37,60 @@ and the drop-ins in /etc/anon-ws-disable-stacked-tor.d. See
 systemd-unit-files-generator(8).
 `
 
+// occasion is what the units are written for.
+type occasion int
+
+const (
+	forPackage occasion = iota // shipped units, in a source tree or an image
+	forSystem                  // the running system's own
+	atBoot                     // what systemd keeps until the next boot
+)
+
+func (o occasion) String() string {
+	return [...]string{"at package build time", "at system runtime", "at boot"}[o]
+}
+
 // generator is one run.
 type generator struct {
 	env     cli.Env
 	root    fsx.Root
-	system  bool   // on the running system, not for a package
-	units   string // directory of the units
-	control func(ctx context.Context, args ...string) error
+	when    occasion
+	units   string                                              // directory of the units
+	control func(ctx context.Context, args ...string) error     // systemctl; nil where systemd is not to be asked
+	qubesdb func(root fsx.Root) func(key string) (string, bool) // what drop-ins are answered
+	found   Gateway                                             // what drop-ins find
 	failed  bool
 }
 
-// Generate is the program systemd-unit-files-generator.
+// Generate is the program systemd-unit-files-generator; called by the name that
+// systemd knows, it is the generator for the boot.
 func Generate(ctx context.Context, env cli.Env) error {
 	if len(env.Args) > 1 && (env.Args[1] == "--help" || env.Args[1] == "-h") {
 		fmt.Fprint(env.Stdout, generatorHelp)
 		return nil
 	}
-	g := &generator{env: env, root: fsx.Host, units: systemUnits}
-	g.system = env.Args[0] == generatorPath || env.Args[0] == generatorPath2020
-	if v, _ := env.Lookup("system_run"); v != "" {
-		g.system = v == "true"
+	if env.Name() == bootName {
+		return generateAtBoot(ctx, env, fsx.Host)
 	}
-	g.control = g.systemctl
-	if !g.system {
-		self, err := os.Executable()
-		if err != nil {
-			return err
-		}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	g := &generator{env: env, root: fsx.Host, when: forPackage, units: shippedUnits, qubesdb: confd.QubesDB}
+	// By whatever path and name it was called: the original took a relative
+	// path for a package's build, and wrote over the package's files.
+	system := self == generatorPath
+	if v, _ := env.Lookup("system_run"); v != "" {
+		system = v == "true"
+	}
+	switch {
+	case !system:
 		const levels = "../../.."
-		g.root, g.units = fsx.Root(filepath.Join(filepath.Dir(self), levels)), shippedUnits
+		g.root = fsx.Root(filepath.Join(filepath.Dir(self), levels))
+	case optedIn(g.root):
+		g.when, g.units, g.control = atBoot, bootUnits, g.systemctl
+	default:
+		g.when, g.units, g.control = forSystem, systemUnits, g.systemctl
 	}
 	return g.run(ctx)
 }
@@ -92,12 +117,12 @@ func (g *generator) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	changed, gone, err := g.write(units)
+	done, err := g.write(units)
 	if err != nil {
 		return err
 	}
-	if g.system {
-		g.activate(ctx, units, changed, gone)
+	if g.control != nil {
+		g.activate(ctx, units, done)
 	}
 	if g.failed {
 		return &cli.Exit{Code: cli.CodeFailed}
@@ -107,52 +132,93 @@ func (g *generator) run(ctx context.Context) error {
 
 // evaluate has the drop-ins say what is to be redirected, and where to.
 func (g *generator) evaluate(ctx context.Context) (*confd.Result, error) {
-	gateway := Gateway{IP: whonix.GatewayIP, IP6: whonix.GatewayIP6}
-	dirs := dropInDirs()[:2]
-	if g.system {
-		gateway = settings(g.root, g.env, warner(g.env.Stderr))
-		dirs = dropInDirs()
-	} else {
-		for name, to := range map[string]*string{varGateway: &gateway.IP, varGateway6: &gateway.IP6} {
-			if v, _ := g.env.Lookup(name); v != "" {
-				*to = v
-			}
-		}
+	const twoOfThree = 2 // the build machine's /usr/local is not the package's (defect 35)
+	g.found = g.gateway()
+	preset, dirs := "", dropInDirs()
+	if g.when != atBoot {
+		preset, _ = g.env.Lookup(varTuples)
 	}
-	preset, _ := g.env.Lookup("file_port_tuples")
+	if g.when == forPackage {
+		dirs = dirs[:twoOfThree]
+	}
 	e := evaluation{root: g.root, dirs: dirs, environ: g.env.Environ, output: g.env.Stderr, stderr: g.env.Stderr,
-		set: map[string]string{varGateway: gateway.IP, varGateway6: gateway.IP6, "file_port_tuples": preset + Builtin()}}
-	return e.dropIns(ctx)
+		anyOwner: g.when == forPackage, qubesdb: g.qubesdb(g.root),
+		set: map[string]string{varGateway: g.found.IP, varGateway6: g.found.IP6, varControlPort: g.found.ControlPort, varTuples: preset + Builtin()}}
+	res, err := e.dropIns(ctx)
+	var ended *cli.Exit
+	if errors.As(err, &ended) && ended.Code == cli.CodeOK {
+		ended.Code = cli.CodeFailed // nothing was generated
+	}
+	return res, err
+}
+
+// gateway is what drop-ins find. At boot nobody is asked who may not be there
+// yet, and nobody's environment counts.
+func (g *generator) gateway() Gateway {
+	switch g.when {
+	case forSystem:
+		return settings(g.root, g.env, warner(g.env.Stderr))
+	case atBoot:
+		return chain{lookup: func(string) string { return "" }, workstation: g.root.Exists(whonix.WorkstationMarker)}.gateway()
+	}
+	lookup := func(name string) string { v, _ := g.env.Lookup(name); return v }
+	return chain{lookup: lookup, workstation: true, warn: warner(g.env.Stderr)}.gateway()
+}
+
+// destinations are the Gateway's addresses as units name them: what drop-ins
+// have set, else what they had found, which in Qubes is known only when a
+// service starts.
+func (g *generator) destinations(res *confd.Result) (to Gateway, err error) {
+	late := g.when == atBoot && asksQubes(g.root)
+	value := func(name, found string) string {
+		v := res.Vars[name]
+		i := slices.IndexFunc(v.Parts, func(p confd.Part) bool { return p.Origin.File != "" })
+		switch {
+		case v.Text != "" && !validHost(v.Text):
+			origin := confd.Origin{}
+			if i >= 0 {
+				origin = v.Parts[i].Origin
+			}
+			err = errors.Join(err, fmt.Errorf("%s: %s=%q is neither an address nor a name", origin, name, v.Text))
+		case v.Text != "" && i >= 0:
+			return v.Text
+		case late:
+			return "${" + name + "}"
+		}
+		return found // also where a drop-in has emptied it (defect 28)
+	}
+	to = Gateway{IP: value(varGateway, g.found.IP), IP6: value(varGateway6, g.found.IP6)}
+	return to, err
 }
 
 // render makes all units in memory.
 func (g *generator) render(res *confd.Result) ([]Unit, error) {
-	o := UnitOptions{Gateway: Gateway{IP: res.Vars[varGateway].Text, IP6: res.Vars[varGateway6].Text}, Relay: relayPath}
-	for name, v := range map[string]string{varGateway: o.Gateway.IP, varGateway6: o.Gateway.IP6} {
-		if !validHost(v) {
-			return nil, &cli.Exit{Code: cli.CodeFailed, Err: fmt.Errorf("%s=%q is neither an address nor a name", name, v)}
+	to, err := g.destinations(res)
+	if err != nil {
+		return nil, &cli.Exit{Code: cli.CodeFailed, Err: err}
+	}
+	o := UnitOptions{Gateway: to, Relay: relayPath}
+	if v := res.Vars[varRelay]; v.Text != "" {
+		if strings.ContainsAny(v.Text, "\n\r") {
+			return nil, &cli.Exit{Code: cli.CodeFailed, Err: fmt.Errorf("%s: %s has more than one line", v.Parts[0].Origin, varRelay)}
 		}
+		o.Relay = strings.ReplaceAll(v.Text, "%", "%%")
 	}
-	if v := res.Vars["relay_command"].Text; v != "" {
-		o.Relay = strings.ReplaceAll(v, "%", "%%")
+	if g.when != atBoot {
+		o.Comment, _ = g.env.Lookup("generated_comment")
 	}
-	when := "at package build time"
-	if g.system {
-		when = "at system runtime"
-	}
-	o.Comment, _ = g.env.Lookup("generated_comment")
 	if o.Comment == "" {
-		o.Comment = fmt.Sprintf("This file was auto generated by %s %s.", generatorPath, when)
+		o.Comment = fmt.Sprintf("This file was auto generated by %s %s.", generatorPath, g.when)
 	}
-	o.Comment = strings.ReplaceAll(o.Comment, "\n", " ")
-	redirections, complaints := Redirections(res.Vars["file_port_tuples"].Text)
+	o.Comment = strings.NewReplacer("\n", " ", "\r", " ").Replace(o.Comment)
+	redirections, complaints := Redirections(words(res.Vars[varTuples]))
 	for _, c := range complaints {
 		fmt.Fprintln(g.env.Stderr, c.Text)
 		g.failed = g.failed || c.Fatal
 	}
 	var units []Unit
 	for _, r := range redirections {
-		if r.Loops(o.Gateway) {
+		if Loops(r, redirections, to) {
 			g.complain("%s leads to itself, because the Gateway's address is this machine's own: left out", r.Listen)
 			continue
 		}
@@ -160,114 +226,4 @@ func (g *generator) render(res *confd.Result) ([]Unit, error) {
 		units = append(units, socket, service)
 	}
 	return units, nil
-}
-
-// write replaces units whose text is another, and removes those that are not
-// wanted any more. Shipped ones are masked.
-func (g *generator) write(units []Unit) (changed, gone []string, err error) {
-	const dirMode, fileMode = 0o755, 0o644
-	if err := g.root.MkdirAll(g.units, dirMode); err != nil {
-		return nil, nil, err
-	}
-	for _, u := range units {
-		path := g.units + "/" + u.Name
-		old, err := os.ReadFile(g.root.Path(path))
-		if err == nil && bytes.Equal(old, []byte(u.Text)) {
-			continue
-		}
-		if err := g.root.WriteAtomic(path, []byte(u.Text), fileMode); err != nil {
-			return nil, nil, err
-		}
-		changed = append(changed, u.Name)
-	}
-	gone, err = g.stale(units)
-	return changed, gone, err
-}
-
-// stale removes units, masks and links of redirections that are gone.
-func (g *generator) stale(units []Unit) (gone []string, err error) {
-	wanted := func(name string) bool {
-		return slices.ContainsFunc(units, func(u Unit) bool { return u.Name == name })
-	}
-	for _, name := range g.generated(g.units) {
-		if wanted(name) || g.system && g.masked(name) && g.shipped(name) {
-			continue
-		}
-		if err := g.root.Remove(g.units + "/" + name); err != nil {
-			return nil, err
-		}
-		gone = append(gone, name)
-	}
-	if !g.system {
-		return gone, nil
-	}
-	for _, name := range g.generated(wantsDir) {
-		if !wanted(name) {
-			if err := g.root.Remove(wantsDir + "/" + name); err != nil {
-				return nil, err
-			}
-		}
-	}
-	for _, name := range g.generated(shippedUnits) {
-		if wanted(name) || g.masked(name) {
-			continue
-		}
-		if err := os.Symlink(os.DevNull, g.root.Path(systemUnits+"/"+name)); err != nil {
-			return nil, err
-		}
-		gone = append(gone, name)
-	}
-	return gone, nil
-}
-
-// generated lists units by name.
-func (g *generator) generated(dir string) []string {
-	entries, err := os.ReadDir(g.root.Path(dir))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		g.complain("%v", err)
-	}
-	var out []string
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), unitPrefix) && !e.IsDir() {
-			out = append(out, e.Name())
-		}
-	}
-	return out
-}
-
-func (g *generator) masked(name string) bool {
-	to, err := os.Readlink(g.root.Path(systemUnits + "/" + name))
-	return err == nil && to == os.DevNull
-}
-
-func (g *generator) shipped(name string) bool { return g.root.IsFile(shippedUnits + "/" + name) }
-
-// activate has systemd take over what has changed. A unit that fails is
-// reported, and keeps no other from working.
-func (g *generator) activate(ctx context.Context, units []Unit, changed, gone []string) {
-	try := func(args ...string) {
-		if err := g.control(ctx, args...); err != nil {
-			g.complain("systemctl %s: %v", strings.Join(args, " "), err)
-		}
-	}
-	for _, name := range gone {
-		try("stop", name)
-	}
-	if len(changed)+len(gone) > 0 {
-		try("daemon-reload")
-	}
-	for _, u := range units {
-		if strings.HasSuffix(u.Name, ".socket") {
-			try("enable", u.Name)
-		}
-	}
-	for _, u := range units {
-		stem, isSocket := strings.CutSuffix(u.Name, ".socket")
-		if !isSocket || !slices.Contains(changed, u.Name) && !slices.Contains(changed, stem+".service") {
-			continue
-		}
-		// A socket is not started again while its service has it.
-		try("stop", stem+".service")
-		try("restart", u.Name)
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"whonix-networking/pkg/cli"
+	"whonix-networking/pkg/confd"
 	"whonix-networking/pkg/fsx"
 	"whonix-networking/pkg/whonix"
 )
@@ -59,7 +60,7 @@ func (m *machine) generate(environ ...string) error {
 	m.stderr.Reset()
 	g := &generator{
 		env:  cli.Env{Args: []string{generatorPath}, Environ: environ, Stdout: &m.stdout, Stderr: &m.stderr},
-		root: m.root, system: true, units: systemUnits,
+		root: m.root, when: forSystem, units: systemUnits, qubesdb: confd.QubesDB,
 		control: func(_ context.Context, args ...string) error {
 			m.calls = append(m.calls, strings.Join(args, " "))
 			if strings.Contains(strings.Join(args, " "), "failing") {
@@ -191,13 +192,13 @@ func TestAcceptance13_Tuples(t *testing.T) {
 		}
 	}
 	m.write(userDropIn, "file_port_tuples+=' bogus#1:2 * '\n")
-	if err := m.generate(); err != nil || m.stderr.String() != "ERROR: Unrecognized type 'bogus'!\nERROR: Unrecognized type '*'!\n" {
+	if err := m.generate(); err != nil || m.stderr.String() != "ERROR: Unrecognized type 'bogus'! "+userDropIn+":1: bogus#1:2: left out\nERROR: Unrecognized type '*'! "+userDropIn+":1: *: left out\n" {
 		t.Errorf("%v: %q", err, m.stderr.String())
 	}
-	for _, bad := range []string{"port#abc:1", "file#rel:1", "port#0", "port#65536:1", "port#1:x", "file#/a/b", "file#/a%b:1", "file#/run/tor_socks:1 file#/run/tor/socks:1", "port#", "file#/" + strings.Repeat("x", 120) + ":1"} {
+	for _, bad := range []string{"port#abc:1", "file#rel:1", "port#0", "port#65536:1", "port#1:x", "port#080:1", "file#/a/b", "file#/a/../b:1", "file#/run/tor_socks:1 file#/run/tor/socks:1", "port#", "file#/" + strings.Repeat("x", 120) + ":1", "file#/" + strings.Repeat("=", 60) + ":1"} {
 		m.write(userDropIn, "file_port_tuples+=' "+bad+" port#4444 '\n")
 		err := m.generate()
-		if err == nil || !strings.HasPrefix(m.stderr.String(), "ERROR: ") || strings.Count(m.stderr.String(), "\n") != 1 || !slices.Contains(m.calls, "enable anon-ws-disable-stacked-tor_autogen_port_4444.socket") {
+		if err == nil || !strings.HasPrefix(m.stderr.String(), "ERROR: "+userDropIn+":1: ") || strings.Count(m.stderr.String(), "\n") != 1 || !slices.Contains(m.calls, "enable anon-ws-disable-stacked-tor_autogen_port_4444.socket") {
 			t.Errorf("%s: %v: %q %q", bad, err, m.stderr.String(), m.calls)
 		}
 	}
@@ -234,7 +235,7 @@ func TestRemoval(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.write(shippedUnits+prefix+"port_9102.socket", "shipped")
-	m.write(wantsDir+prefix+"__var_run_tor_socks.socket", "")
+	m.write(systemUnits+wants+prefix+"__var_run_tor_socks.socket", "")
 	m.write(userDropIn, "file_port_tuples=port#9050\n")
 	if err := m.generate(); err != nil {
 		t.Fatal(err)
@@ -242,10 +243,10 @@ func TestRemoval(t *testing.T) {
 	if !slices.Contains(m.calls, "stop anon-ws-disable-stacked-tor_autogen_port_7777.socket") || m.count("restart") != 0 || m.count("daemon-reload") != 1 {
 		t.Errorf("%q", m.calls)
 	}
-	if to, _ := os.Readlink(m.root.Path(systemUnits + prefix + "port_9102.socket")); to != os.DevNull {
+	if to, _ := os.Readlink(m.root.Path(systemUnits + prefix + "port_9102.socket")); to != ownMask {
 		t.Errorf("the shipped unit is not masked: %q", to)
 	}
-	if m.root.Exists(wantsDir+prefix+"__var_run_tor_socks.socket") || m.root.Exists(systemUnits+prefix+"port_7777.socket") {
+	if m.root.Exists(systemUnits+wants+prefix+"__var_run_tor_socks.socket") || m.root.Exists(systemUnits+prefix+"port_7777.socket") {
 		t.Error("leftovers")
 	}
 	if err := m.generate(); err != nil || len(m.calls) != 1 {
@@ -312,7 +313,7 @@ func TestSettings(t *testing.T) {
 		{"hostile", whonix.Workstation, nil, map[string]string{varGateway: "a\"; reboot", varGateway6: "::1\nx=1", varControlPort: "0"}, "10.152.152.10 fd19:c33d:88bc::10 9051", 3},
 	} {
 		warned := 0
-		ch := chain{lookup: func(n string) string { return c.environ[n] }, role: c.role, warn: func(string) { warned++ }}
+		ch := chain{lookup: func(n string) string { return c.environ[n] }, workstation: c.role == whonix.Workstation, warn: func(string) { warned++ }}
 		if c.qubes != nil {
 			ch.qubesdb = func(key string) (string, bool) { v, ok := c.qubes[key]; return v, ok }
 		}

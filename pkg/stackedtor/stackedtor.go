@@ -43,22 +43,29 @@ func (g Gateway) String() string {
 type chain struct {
 	lookup  func(name string) string
 	qubesdb func(key string) (string, bool) // nil where there is none
-	role    whonix.Role
 	warn    func(text string)
+
+	workstation bool
 }
 
 // settings of a machine; warn gets complaints, one line each.
 func settings(root fsx.Root, env cli.Env, warn func(string)) Gateway {
-	c := chain{lookup: func(name string) string { v, _ := env.Lookup(name); return v }, role: whonix.Detect(root).Role, warn: warn}
-	if _, err := execx.Find(root, "qubesdb-read"); err == nil && (whonix.Detect(root).Template || root.Exists(whonix.WorkstationMarker)) {
+	c := chain{lookup: func(name string) string { v, _ := env.Lookup(name); return v }, workstation: root.Exists(whonix.WorkstationMarker), warn: warn}
+	if asksQubes(root) {
 		c.qubesdb = confd.QubesDB(root)
 	}
 	return c.gateway()
 }
 
+// asksQubes reports whether it is Qubes that says where the Gateway is.
+func asksQubes(root fsx.Root) bool {
+	_, err := execx.Find(root, "qubesdb-read")
+	return err == nil && (whonix.Detect(root).Template || root.Exists(whonix.WorkstationMarker))
+}
+
 func (c chain) gateway() Gateway {
 	ip, ip6 := "127.0.0.1", "::1"
-	if c.role == whonix.Workstation {
+	if c.workstation {
 		ip, ip6 = whonix.GatewayIP, whonix.GatewayIP6
 	}
 	return Gateway{
@@ -113,10 +120,10 @@ func unbracketed(text string) string {
 	return text
 }
 
-// validPort takes 1 to 65535.
+// validPort takes 1 to 65535, each in one spelling.
 func validPort(text string) bool {
 	n, err := strconv.ParseUint(text, 10, 16)
-	return err == nil && n > 0 && text[0] != '+'
+	return err == nil && n > 0 && text[0] != '0'
 }
 
 // warner prints each complaint on its own line.

@@ -6,7 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
+	"unicode/utf8"
+
+	"whonix-networking/pkg/confd"
 )
 
 // Redirection is one listener and where it leads.
@@ -92,18 +96,22 @@ func typeOf(word string) string {
 	return word
 }
 
-// validPath takes what fits sun_path of unix(7): absolute paths, and names in
-// the abstract namespace.
+// validPath takes what fits sun_path of unix(7), and a line of a unit:
+// absolute paths, and names in the abstract namespace.
 func validPath(p string) error {
-	const pathMax = 107
+	const pathMax, nameMax = 107, 255
+	odd := func(c rune) bool { return c < ' ' || c == 0x7f || c == utf8.RuneError }
+	dots := func(part string) bool { return part == "." || part == ".." }
 	switch {
 	case len(p) > pathMax:
 		return fmt.Errorf("%q is longer than %d bytes", p, pathMax)
-	case strings.ContainsAny(p, "\x00\n\r\t \"'\\") || strings.Contains(p, "%"):
+	case len(unitPrefix+stemOf(p)+".service") > nameMax:
+		return fmt.Errorf("%q is too long for the name of a unit", p)
+	case strings.ContainsFunc(p, odd) || strings.HasSuffix(p, `\`):
 		return fmt.Errorf("%q has characters that a unit cannot have", p)
 	case strings.HasPrefix(p, "@") && len(p) > 1:
 		return nil
-	case !path.IsAbs(p) || strings.HasSuffix(p, "/"):
+	case !path.IsAbs(p) || strings.HasSuffix(p, "/") || slices.ContainsFunc(strings.Split(p, "/"), dots):
 		return fmt.Errorf("%q is no absolute path of a socket", p)
 	}
 	return nil
@@ -126,6 +134,42 @@ func stemOf(p string) string {
 	return b.String()
 }
 
+// Word is a word of file_port_tuples, and where it was written.
+type Word struct {
+	Text   string
+	Origin confd.Origin
+}
+
+// words are those of a variable.
+func words(v confd.Value) []Word {
+	var out []Word
+	begins, end, part := 0, 0, 0 // part is the one that begins and ends there
+	rest, at := v.Text, 0
+	for {
+		trimmed := strings.TrimLeft(rest, " \t\n")
+		at += len(rest) - len(trimmed)
+		if trimmed == "" {
+			return out
+		}
+		text := trimmed
+		if i := strings.IndexAny(trimmed, " \t\n"); i >= 0 {
+			text = trimmed[:i]
+		}
+		for ; part < len(v.Parts); part++ {
+			if end = begins + len(v.Parts[part].Text); at < end {
+				break
+			}
+			begins = end
+		}
+		w := Word{Text: text}
+		if part < len(v.Parts) {
+			w.Origin = v.Parts[part].Origin
+		}
+		out = append(out, w)
+		rest, at = trimmed[len(text):], at+len(text)
+	}
+}
+
 // Complaint is about one word; Fatal makes the generator fail in the end.
 type Complaint struct {
 	Text  string
@@ -133,28 +177,36 @@ type Complaint struct {
 }
 
 // Redirections reads all words. Later ones of the same listener replace
-// earlier ones in their place; two listeners of one name are one too many.
-func Redirections(words string) (out []Redirection, complaints []Complaint) {
+// earlier ones in their place, which is said if both are a user's; two
+// listeners of one name are one too many.
+func Redirections(words []Word) (out []Redirection, complaints []Complaint) {
 	byStem := map[string]int{}
-	for _, word := range strings.Fields(words) {
-		r, err := parseTuple(word)
+	var from []Word
+	complain := func(fatal bool, format string, args ...any) {
+		complaints = append(complaints, Complaint{fmt.Sprintf(format, args...), fatal})
+	}
+	for _, w := range words {
+		r, err := parseTuple(w.Text)
 		switch {
 		case errors.Is(err, errType):
-			complaints = append(complaints, Complaint{Text: "ERROR: Unrecognized type '" + typeOf(word) + "'!"})
+			complain(false, "ERROR: Unrecognized type '%s'! %s: %s: left out", typeOf(w.Text), w.Origin, w.Text)
 			continue
 		case err != nil:
-			complaints = append(complaints, Complaint{fmt.Sprintf("ERROR: %s: %v: left out", word, err), true})
+			complain(true, "ERROR: %s: %s: %v: left out", w.Origin, w.Text, err)
 			continue
 		}
 		i, known := byStem[r.Stem]
 		switch {
 		case !known:
 			byStem[r.Stem] = len(out)
-			out = append(out, r)
+			out, from = append(out, r), append(from, w)
 		case out[i].Listen == r.Listen && out[i].IPv6 == r.IPv6:
-			out[i] = r
+			if from[i].Origin.File != "" && out[i] != r {
+				complain(false, "WARNING: %s: %s takes the place of %s of %s", w.Origin, w.Text, from[i].Text, from[i].Origin)
+			}
+			out[i], from[i] = r, w
 		default:
-			complaints = append(complaints, Complaint{fmt.Sprintf("ERROR: %s: its units would have the names of those for %s: left out", word, out[i].Listen), true})
+			complain(true, "ERROR: %s: %s: its units would have the names of those for %s of %s: left out", w.Origin, w.Text, out[i].Listen, from[i].Origin)
 		}
 	}
 	return out, complaints

@@ -4,8 +4,8 @@ package stackedtor
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -29,9 +29,13 @@ type Unit struct{ Name, Text string }
 func (r Redirection) Units(o UnitOptions) (socket, service Unit) {
 	name := unitPrefix + r.Stem
 	socket = Unit{name + ".socket", fmt.Sprintf("%s\n[Socket]\nListenStream=%s\nSocketUser=debian-tor\nSocketMode=666\nDirectoryMode=2755\n\n[Install]\nWantedBy=sockets.target\n",
-		r.head(o), r.Listen)}
-	service = Unit{name + ".service", fmt.Sprintf("%sAfter=%[2]s.socket\nRequires=%[2]s.socket\n\n[Service]\n%s\nExecStart=%s %s\nPrivateTmp=yes\n",
-		r.head(o), name, hint, o.Relay, r.Destination(o.Gateway))}
+		r.head(o), r.listen())}
+	to, before := r.Destination(o.Gateway), ""
+	if strings.HasPrefix(to, "$") {
+		before = late
+	}
+	service = Unit{name + ".service", fmt.Sprintf("%sAfter=%[2]s.socket\nRequires=%[2]s.socket\n\n[Service]\n%s\n%sExecStart=%s %s\nPrivateTmp=yes\n",
+		r.head(o), name, hint, before, o.Relay, to)}
 	return socket, service
 }
 
@@ -39,6 +43,11 @@ func (r Redirection) Units(o UnitOptions) (socket, service Unit) {
 const hint = `# To lead elsewhere, set GATEWAY_IP or GATEWAY_IP6 in a file of
 # /etc/anon-ws-disable-stacked-tor.d, then run
 #     sudo /usr/libexec/anon-ws-disable-stacked-tor/systemd-unit-files-generator`
+
+// late finds out where the Gateway is when a service starts: systemd reads the
+// file after the first command has written it, see systemd.exec(5). The command
+// does not run as the service's account.
+const late = "EnvironmentFile=" + environmentFile + "\nExecStartPre=+" + settingsPath + "\n"
 
 func (r Redirection) head(o UnitOptions) string {
 	condition := ""
@@ -54,7 +63,7 @@ Description=redirect %s to Whonix-Gateway port %s
 Documentation=%s
 ConditionPathExists=!/run/qubes/this-is-templatevm
 After=detect-ipv6-enabled-in-kernel.service
-%s`, o.Comment, r.Listen, r.Port, documentation, condition)
+%s`, o.Comment, r.listen(), r.Port, documentation, condition)
 }
 
 // Destination is where the redirection leads. An IPv6 address has no brackets:
@@ -67,21 +76,41 @@ func (r Redirection) Destination(g Gateway) string {
 	return unbracketed(host) + ":" + r.Port
 }
 
-// Loops reports whether a redirection leads to its own listener, which would
-// connect to itself until nothing is left (defect 36).
-func (r Redirection) Loops(g Gateway) bool {
-	host, port, err := net.SplitHostPort(r.Listen)
-	if err != nil || port != r.Port {
-		return false
+// listen is the listener as units have it, see SPECIFIERS in systemd.unit(5).
+func (r Redirection) listen() string { return strings.ReplaceAll(r.Listen, "%", "%%") }
+
+// Loops reports whether a redirection leads, by way of others or not, to its
+// own listener. It would connect to itself until nothing is left (defect 36).
+func Loops(r Redirection, all []Redirection, g Gateway) bool {
+	at := r
+	for range all {
+		host := g.IP
+		if at.IPv6 {
+			host = g.IP6
+		}
+		v4, v6 := here(host)
+		next := slices.IndexFunc(all, func(n Redirection) bool {
+			return v4 && n.Listen == "127.0.0.1:"+at.Port || v6 && n.Listen == "[::1]:"+at.Port
+		})
+		if next < 0 {
+			return false
+		}
+		if at = all[next]; at.Listen == r.Listen {
+			return true
+		}
 	}
-	to := g.IP
-	if r.IPv6 {
-		to = g.IP6
+	return false
+}
+
+// here reports whether a host is this machine, and in which family.
+func here(host string) (v4, v6 bool) {
+	host = strings.ToLower(unbracketed(host))
+	a, err := netip.ParseAddr(host)
+	if err != nil {
+		name := strings.TrimSuffix(host, ".")
+		local := name == "localhost" || strings.HasSuffix(name, ".localhost")
+		return local, local
 	}
-	to = strings.ToLower(unbracketed(to))
-	local := to == "localhost"
-	if a, err := netip.ParseAddr(to); err == nil {
-		local = a.Unmap().IsLoopback() || a.IsUnspecified()
-	}
-	return local && host != ""
+	local := a.Unmap().IsLoopback() || a.IsUnspecified()
+	return local && a.Unmap().Is4(), local && !a.Unmap().Is4()
 }
