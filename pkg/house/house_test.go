@@ -133,6 +133,9 @@ func TestInstall(t *testing.T) {
 	for path, mode := range files {
 		if mode&fs.ModeSymlink != 0 {
 			target, _ := os.Readlink(dest + path)
+			if target == os.DevNull { // what masks a file of systemd's
+				continue
+			}
 			if _, err := os.Stat(dest + path); err != nil || filepath.IsAbs(target) {
 				t.Errorf("%s: link to %s leads nowhere, or is not relative", path, target)
 			}
