@@ -26,13 +26,13 @@ VERSION := $(shell scripts/version)
 LDFLAGS := -s -w -X whonix-networking/pkg/cli.Version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
-SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba|busybox )?sh' -- scripts .ci etc/profile.d etc/update-motd.d etc/uwt.d/40_qubes.conf)
+SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba|busybox )?sh' -- scripts .ci etc/profile.d etc/update-motd.d etc/uwt.d/40_qubes.conf systemd/user-environment-generators)
 
 export CGO_ENABLED := 0
 export GOTOOLCHAIN := local
 
 .DEFAULT_GOAL := all
-.PHONY: all library demo test race fuzz bench lint man deps install debs e2e vmtest reproducible clean help
+.PHONY: all library demo test race fuzz bench lint man deps install debs e2e boottest vmtest reproducible clean help
 
 all: ## build every program into build/bin
 	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o build/bin/ ./cmd/...
@@ -84,6 +84,9 @@ debs: ## build the Debian packages
 
 e2e: ## boot both machines in containers with the packages installed
 	@echo 'make: e2e: there are no packages to boot with yet; use: make demo' >&2; exit 1
+
+boottest: all ## boot the Workstation's units in a container, beside a Gateway (root)
+	scripts/boottest
 
 vmtest: ## run what needs a kernel of its own under Debian's, in a virtual machine
 	GO='$(GO)' scripts/vmtest

@@ -167,6 +167,17 @@ func TestInstall(t *testing.T) {
 		"/usr/share/applications/whonix-firewall50user.desktop":                               0o644,
 		"/usr/share/applications/whonix-firewall30default.desktop":                            0o644,
 		"/usr/lib/systemd/system/networking.service.d/30_whonix-gw-firewall-fail-closed.conf": 0o644,
+		"/usr/lib/systemd/system/anon-ws-disable-stacked-tor_autogen_port_9050.socket":        0o644,
+		"/usr/lib/systemd/system/anon-ws-disable-stacked-tor_autogen__run_tor_socks.service":  0o644,
+		"/usr/libexec/anon-ws-disable-stacked-tor/torbrowser.sh":                              0o755,
+		"/etc/profile.d/20_torbrowser.sh":                                                     0o755,
+		"/usr/lib/systemd/user-environment-generators/20-torbrowser":                          0o755,
+		"/usr/share/anon-ws-disable-stacked-tor/control.authcookie":                           0o644,
+		"/etc/anon-ws-disable-stacked-tor.d/30_anon-dist.conf":                                0o644,
+		"/etc/default/tor.anondist":                                                           0o644,
+		"/etc/network/interfaces.d/30_non-qubes-whonix":                                       0o644,
+		"/etc/resolv.conf.whonix":                                                             0o644,
+		"/usr/lib/systemd/system/tor@default.service.d/51_anon_ws_disable_stacked_tor.conf":   0o644,
 	} {
 		if files[path] != perm {
 			t.Errorf("%s: mode %v, want %v", path, files[path], perm)
@@ -177,6 +188,8 @@ func TestInstall(t *testing.T) {
 		"/usr/lib/whonix-firewall", "/usr/libexec/whonix-firewall/reloadfirewall", "/usr/libexec/whonix-firewall/firewall30default",
 		"/usr/libexec/whonix-firewall/firewall50user", "/usr/share/whonix-ws-firewall/unit_tests/stream_isolation_test",
 		"/usr/share/man/man8/whonix_firewall.8", "/usr/share/man/man8/reloadfirewall.8",
+		"/usr/lib/systemd/system-generators/anon-ws-disable-stacked-tor", "/usr/lib/anon-ws-disable-stacked-tor/torbrowser.sh", "/etc/systemd/network/99-default.link",
+		"/etc/zprofile.d/20_torbrowser.zsh", "/etc/X11/Xsession.d/20_torbrowser",
 	} {
 		if files[link]&fs.ModeSymlink == 0 {
 			t.Errorf("%s is no link", link)

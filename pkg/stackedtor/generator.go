@@ -100,7 +100,7 @@ func (g *generator) systemctl(ctx context.Context, args ...string) error {
 	if err != nil {
 		return err
 	}
-	return execx.Cmd{Path: path, Args: append([]string{"--system"}, args...), Stdout: g.env.Stdout, Stderr: g.env.Stderr}.Run(ctx)
+	return execx.Cmd{Path: path, Args: append([]string{"--system", "--quiet"}, args...), Stdout: g.env.Stdout, Stderr: g.env.Stderr}.Run(ctx)
 }
 
 func (g *generator) complain(format string, args ...any) {

@@ -9,12 +9,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"whonix-networking/pkg/cli"
-	"whonix-networking/pkg/confd"
 	"whonix-networking/pkg/fsx"
 	"whonix-networking/pkg/whonix"
 )
@@ -58,18 +58,7 @@ func (m *machine) generate(environ ...string) error {
 	m.calls = nil
 	m.stdout.Reset()
 	m.stderr.Reset()
-	g := &generator{
-		env:  cli.Env{Args: []string{generatorPath}, Environ: environ, Stdout: &m.stdout, Stderr: &m.stderr},
-		root: m.root, when: forSystem, units: systemUnits, qubesdb: confd.QubesDB,
-		control: func(_ context.Context, args ...string) error {
-			m.calls = append(m.calls, strings.Join(args, " "))
-			if strings.Contains(strings.Join(args, " "), "failing") {
-				return errors.New("job failed")
-			}
-			return nil
-		},
-	}
-	return g.run(context.Background())
+	return m.generator(environ...).run(context.Background())
 }
 
 func (m *machine) count(prefix string) int {
@@ -81,6 +70,9 @@ func (m *machine) count(prefix string) int {
 	}
 	return n
 }
+
+// errFailing is what starting a unit of that name gives.
+var errFailing = errors.New("job failed")
 
 const userDropIn = "/etc/anon-ws-disable-stacked-tor.d/50_user.conf"
 
@@ -204,6 +196,132 @@ func TestAcceptance13_Tuples(t *testing.T) {
 	}
 }
 
+// TestPaths: what a unit's lines and names need to be written otherwise.
+func TestPaths(t *testing.T) {
+	m := newMachine(t)
+	m.write(userDropIn, `file_port_tuples+=' file#/run/50%/a\b:7 file#/run/c:d:8 '`+"\n")
+	if err := m.generate(); err != nil {
+		t.Fatalf("%v: %s", err, m.stderr.String())
+	}
+	for stem, want := range map[string]string{`_run_50\x25_a\x5cb`: `ListenStream=/run/50%%/a\b`, "_run_c:d": "ListenStream=/run/c:d"} {
+		if text := m.read(systemUnits + "/" + unitPrefix + stem + ".socket"); !strings.Contains(text, "\n"+want+"\n") {
+			t.Errorf("%s: %s", stem, text)
+		}
+	}
+}
+
+// TestWhere: a complaint names the file and line of the word, whichever of
+// several assignments it stands in.
+func TestWhere(t *testing.T) {
+	m := newMachine(t)
+	other := "/usr/local/etc/anon-ws-disable-stacked-tor.d/60_more.conf"
+	m.write(userDropIn, "file_port_tuples+=' port#7777:1 '\nfile_port_tuples+=' port#x '\n")
+	m.write(other, "for p in 7777 70000; do file_port_tuples+=\" port#$p:2 file#/run/a/b:1 \"; done\nfile_port_tuples+=' file#/run/a_b:1 odd#3 '\n")
+	want := "ERROR: " + userDropIn + ":2: port#x: \"x\" is no port: left out\n" +
+		"WARNING: " + other + ":1: port#7777:2 takes the place of port#7777:1 of " + userDropIn + ":1\n" +
+		"ERROR: " + other + ":1: port#70000:2: \"70000\" is no port: left out\n" +
+		"ERROR: " + other + ":2: file#/run/a_b:1: its units would have the names of those for /run/a/b of " + other + ":1: left out\n" +
+		"ERROR: Unrecognized type 'odd'! " + other + ":2: odd#3: left out\n"
+	line := regexp.MustCompile(`\.conf:[0-9]+`)
+	for _, addition := range []string{"", "x=$((1 + 1))\n"} {
+		m.write("/usr/local/etc/anon-ws-disable-stacked-tor.d/70_last.conf", addition)
+		err := m.generate()
+		got := m.stderr.String()
+		if addition != "" { // bash tells of each file what it has assigned last
+			want, got = line.ReplaceAllString(want, ".conf"), line.ReplaceAllString(got, ".conf")
+		}
+		if err == nil || got != want {
+			t.Errorf("%v:\n%swant\n%s", err, got, want)
+		}
+		if text := m.read(systemUnits + "/" + unitPrefix + "port_7777.service"); !strings.Contains(text, "10.152.152.10:2\n") {
+			t.Errorf("%s", text)
+		}
+	}
+	m.write(userDropIn, "\nGATEWAY_IP6='x y'\n")
+	if err := m.generate(); err == nil || !strings.HasPrefix(err.Error(), userDropIn+":2: GATEWAY_IP6=") {
+		t.Errorf("%v", err)
+	}
+	m.write(userDropIn, "relay_command='/bin/x\nUser=root'\n")
+	if err := m.generate(); err == nil || !strings.HasPrefix(err.Error(), userDropIn+":1: relay_command ") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestEmptied: a drop-in that empties an address gets the default (defect 28).
+func TestEmptied(t *testing.T) {
+	m := newMachine(t)
+	m.write(userDropIn, "GATEWAY_IP=\n")
+	if err := m.generate(); err != nil || !strings.Contains(m.read(systemUnits+"/"+unitPrefix+"port_9050.service"), " 10.152.152.10:9050\n") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestAnotherAddress: sockets stay, and with them who is waiting.
+func TestAnotherAddress(t *testing.T) {
+	m := newMachine(t)
+	if err := m.generate(); err != nil {
+		t.Fatal(err)
+	}
+	m.write(userDropIn, "GATEWAY_IP=10.0.0.1\n")
+	if err := m.generate(); err != nil || m.count("restart") != 0 || m.count("stop ") != 11 || m.count("start ") != 11 || m.count("daemon-reload") != 1 {
+		t.Errorf("%v %q", err, m.calls)
+	}
+}
+
+// TestMasked: what an administrator has masked stays masked, and is asked
+// nothing of.
+func TestMasked(t *testing.T) {
+	m := newMachine(t)
+	name := unitPrefix + "port_9102"
+	if err := m.root.MkdirAll(systemUnits, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(os.DevNull, m.root.Path(systemUnits+"/"+name+".socket")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := m.generate(); err != nil || strings.Contains(strings.Join(m.calls, "\n"), name) {
+			t.Errorf("%v %q", err, m.calls)
+		}
+	}
+	if to, _ := os.Readlink(m.root.Path(systemUnits + "/" + name + ".socket")); to != os.DevNull || m.root.Exists(systemUnits+"/"+name+".service") {
+		t.Errorf("it leads to %q", to)
+	}
+}
+
+// TestShippedUnits: a package's units have the contract's lines, whatever the
+// builder's environment and account, and only the package's drop-ins count.
+func TestAcceptance11_ShippedUnits(t *testing.T) {
+	m := newMachine(t)
+	m.write("/usr/local/etc/anon-ws-disable-stacked-tor.d/50_builder.conf", "file_port_tuples=port#1\n")
+	m.write(userDropIn, "#\n")
+	if err := os.Chown(m.root.Path(userDropIn), 1000, 1000); err != nil {
+		t.Fatal(err)
+	}
+	m.write(shippedUnits+"/"+unitPrefix+"port_1.socket", "of an older release")
+	g := m.generator()
+	g.when, g.units, g.control = forPackage, shippedUnits, nil
+	if err := g.run(context.Background()); err != nil || m.stderr.Len() > 0 {
+		t.Fatalf("%v: %s", err, m.stderr.String())
+	}
+	if got := m.list(shippedUnits); len(got) != 40 {
+		t.Errorf("%d files, want 40: %q", len(got), got)
+	}
+	for _, d := range defaults() {
+		socket, service := wantUnits(d[0], d[1], d[2], d[3], d[4] == "port6")
+		name := shippedUnits + "/" + unitPrefix + d[3]
+		if got := effective(m.read(name + ".socket")); !slices.Equal(got, socket) {
+			t.Errorf("%s.socket: %q, want %q", d[3], got, socket)
+		}
+		if got := effective(m.read(name + ".service")); !slices.Equal(got, service) {
+			t.Errorf("%s.service: %q, want %q", d[3], got, service)
+		}
+	}
+	if m.root.Exists(systemUnits) || !strings.Contains(m.read(shippedUnits+"/"+unitPrefix+"port_9050.socket"), "at package build time.") {
+		t.Error("not a package's units")
+	}
+}
+
 func TestAcceptance14_NothingIsStarted(t *testing.T) {
 	m := newMachine(t)
 	m.write(userDropIn, "socat TCP-LISTEN:9998,fork TCP:$GATEWAY_IP:9998 &\ntouch "+m.root.Path("/started")+" &\n")
@@ -222,6 +340,13 @@ func TestAcceptance15_Loops(t *testing.T) {
 	}
 	if m.root.Exists(systemUnits+"/anon-ws-disable-stacked-tor_autogen_port6_9050.socket") || !m.root.Exists(systemUnits+"/anon-ws-disable-stacked-tor_autogen_port6_9151.socket") {
 		t.Error("the wrong units are left out")
+	}
+	// Also by way of another, in whatever spelling.
+	for _, ip := range []string{"127.0.0.1", "localhost", "0.0.0.0", "127.8.8.8"} {
+		m.write(userDropIn, "GATEWAY_IP="+ip+"\nfile_port_tuples='port#1:2 port#2:3 port#3:1 port#4:1 file#/run/a:1'\n")
+		if err := m.generate(); err == nil || strings.Count(m.stderr.String(), " leads to itself") != 3 {
+			t.Errorf("%s: %v: %s", ip, err, m.stderr.String())
+		}
 	}
 }
 
@@ -272,7 +397,7 @@ func TestOneFails(t *testing.T) {
 func TestBadDropIns(t *testing.T) {
 	m := newMachine(t)
 	for text, want := range map[string]string{
-		"if true\n": "Invalid config file: " + userDropIn + "\nbash_n_exit_code: ", "exit 3\n": "", "false\n": "", "x=$(false)\n": "",
+		"if true\n": "Invalid config file: " + userDropIn + "\nbash_n_exit_code: ", "exit 3\n": "", "exit 0\n": "", "false\n": "", "x=$(false)\n": "",
 	} {
 		m.write(userDropIn, text)
 		if err := m.generate(); err == nil || !strings.HasPrefix(m.stderr.String(), want) || len(m.calls) > 0 {
@@ -280,6 +405,9 @@ func TestBadDropIns(t *testing.T) {
 		}
 		if text == "exit 3\n" && cli.Code(m.generate()) != 3 {
 			t.Error("the exit status is lost")
+		}
+		if text == "exit 0\n" && cli.Code(m.generate()) != cli.CodeFailed {
+			t.Error("nothing was generated, and that is no failure")
 		}
 	}
 	if err := os.Remove(m.root.Path(userDropIn)); err != nil {
@@ -293,7 +421,7 @@ func TestBadDropIns(t *testing.T) {
 	}
 }
 
-func TestSettings(t *testing.T) {
+func TestAcceptance25_Rows(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		role    whonix.Role

@@ -45,7 +45,7 @@ func (g *generator) write(units []Unit) (done written, err error) {
 		return slices.ContainsFunc(units, func(u Unit) bool { return u.Name == name })
 	}
 	for _, u := range units {
-		if g.masked(u.Name) {
+		if g.masked(stem(u.Name)) {
 			continue
 		}
 		path := g.units + "/" + u.Name
@@ -176,10 +176,15 @@ func (g *generator) link(path string) string {
 	return to
 }
 
-// masked reports what an administrator has masked by systemctl.
-func (g *generator) masked(name string) bool {
-	return g.when != forPackage && g.link(systemUnits+"/"+name) == os.DevNull
+// masked reports a redirection whose socket or service an administrator has
+// masked by systemctl.
+func (g *generator) masked(stem string) bool {
+	off := func(kind string) bool { return g.link(systemUnits+"/"+stem+kind) == os.DevNull }
+	return g.when != forPackage && (off(".socket") || off(".service"))
 }
+
+// stem is the name of a unit without its kind.
+func stem(name string) string { return name[:strings.LastIndexByte(name, '.')] }
 
 // activate has systemd take over what has changed. A unit that fails is
 // reported, and keeps no other from working.
@@ -196,19 +201,19 @@ func (g *generator) activate(ctx context.Context, units []Unit, done written) {
 		try("daemon-reload")
 	}
 	for _, u := range units {
-		if strings.HasSuffix(u.Name, ".socket") && g.when == forSystem && !g.masked(u.Name) {
+		if strings.HasSuffix(u.Name, ".socket") && g.when == forSystem && !g.masked(stem(u.Name)) {
 			try("enable", u.Name)
 		}
 	}
 	for _, u := range units {
-		stem, isSocket := strings.CutSuffix(u.Name, ".socket")
-		if !isSocket {
+		if !strings.HasSuffix(u.Name, ".socket") || g.masked(stem(u.Name)) {
 			continue
 		}
-		socket, service := slices.Contains(done.changed, u.Name), slices.Contains(done.changed, stem+".service")
+		name := stem(u.Name) + ".service"
+		socket, service := slices.Contains(done.changed, u.Name), slices.Contains(done.changed, name)
 		if socket || service {
 			// A socket is not started again while its service has it.
-			try("stop", stem+".service")
+			try("stop", name)
 		}
 		switch {
 		case socket:
