@@ -510,6 +510,15 @@ func TestAcceptance24_StateFiles(t *testing.T) {
 	if len(entries) != 4 {
 		t.Errorf("%d entries, want 4", len(entries))
 	}
+	if err := os.Link(m.root.Path("/secret"), m.root.Path("/run/tor/old/second")); err != nil {
+		t.Fatal(err)
+	}
+	if err := stateDirs()[0].prepare(m.root, uid, gid, nil); err == nil || !strings.HasPrefix(err.Error(), "old: second: has another name elsewhere") || ownership(t, m.root.Path("/secret")) != "-rw-r--r-- 0 0" {
+		t.Errorf("%v; the secret is %s", err, ownership(t, m.root.Path("/secret")))
+	}
+	if err := os.Remove(m.root.Path("/run/tor/old/second")); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.RemoveAll(m.root.Path("/var/lib/tor")); err != nil {
 		t.Fatal(err)
 	}

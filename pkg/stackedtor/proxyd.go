@@ -48,6 +48,13 @@ type proxyd struct {
 	destination string
 }
 
+// refuse is for a destination that is one of the sockets: whoever dials it finds
+// that out, and the connection is closed. A program that ended instead would be
+// started again for the connection that still waits, until systemd gives the
+// socket up. It ends soon after the last one, because the destination may be
+// another when it is started again.
+func (p *proxyd) refuse() { p.exitIdle = time.Second }
+
 // Proxyd is the program whonix-socket-proxyd: systemd-socket-proxyd(8) with its
 // arguments and its words.
 func Proxyd(ctx context.Context, env cli.Env) error {
@@ -68,7 +75,8 @@ func Proxyd(ctx context.Context, env cli.Env) error {
 		own = append(own, l.Addr())
 	}
 	if network, to := endpoint(p.destination); own.leadsBack(ctx, network, to) {
-		return complain("ERROR: " + p.destination + " leads to the socket itself")
+		fmt.Fprintln(env.Stderr, "ERROR: "+p.destination+" leads to the socket itself: connections are refused")
+		p.refuse()
 	}
 	if err := p.settle(); err != nil {
 		return err

@@ -262,7 +262,20 @@ func TestAcceptance15_ProxydLoop(t *testing.T) {
 	defer f.Close()
 	p := &started{t: t}
 	p.command([]string{l.Addr().String()}, f)
-	if err := p.cmd.Run(); err == nil || !strings.HasPrefix(p.stderr.String(), "ERROR: "+l.Addr().String()+" leads to the socket itself") {
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// Whoever asks is sent away, one connection is all there is, and the program
+	// ends in order, so that systemd does not give the socket up.
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if got, err := io.ReadAll(c); len(got) > 0 {
+		t.Errorf("%q, %v", got, err)
+	}
+	if err := p.cmd.Wait(); err != nil || !strings.HasPrefix(p.stderr.String(), "ERROR: "+l.Addr().String()+" leads to the socket itself") || strings.Count(p.stderr.String(), "Failed to connect") != 1 {
 		t.Errorf("%v %q", err, p.stderr.String())
 	}
 }

@@ -168,22 +168,45 @@ func chownEntries(dir, uid, gid int) error {
 		return err
 	}
 	for _, name := range names {
-		err := unix.Fchownat(dir, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
-		if errors.Is(err, unix.ENOENT) {
-			continue
-		}
-		if err != nil {
+		if err := chownEntry(dir, name, uid, gid); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
-		}
-		below, err := unix.Openat(dir, name, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			continue // no directory
-		}
-		err = chownEntries(below, uid, gid)
-		unix.Close(below)
-		if err != nil {
-			return fmt.Errorf("%s/%w", name, err)
 		}
 	}
 	return nil
+}
+
+// chownEntry is for one entry and what is below it. A file of another account's
+// with a second name is that account's, wherever that name is: debian-tor can
+// give one to what it cannot change, unless fs.protected_hardlinks is on.
+func chownEntry(dir int, name string, uid, gid int) error {
+	entry, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(entry)
+	var st unix.Stat_t
+	if err := unix.Fstat(entry, &st); err != nil {
+		return err
+	}
+	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+	if int(st.Uid) != uid && !isDir && st.Nlink > 1 {
+		return errors.New("has another name elsewhere: refused; remove it")
+	}
+	if int(st.Uid) != uid || int(st.Gid) != gid {
+		if err := unix.Fchownat(entry, "", uid, gid, unix.AT_EMPTY_PATH); err != nil {
+			return err
+		}
+	}
+	if !isDir {
+		return nil
+	}
+	below, err := unix.Openat(entry, ".", unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(below)
+	return chownEntries(below, uid, gid)
 }

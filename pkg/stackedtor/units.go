@@ -30,12 +30,12 @@ func (r Redirection) Units(o UnitOptions) (socket, service Unit) {
 	name := unitPrefix + r.Stem
 	socket = Unit{name + ".socket", fmt.Sprintf("%s\n[Socket]\nListenStream=%s\nSocketUser=debian-tor\nSocketMode=666\nDirectoryMode=2755\n\n[Install]\nWantedBy=sockets.target\n",
 		r.head(o), r.listen())}
-	to, before := r.Destination(o.Gateway), ""
+	to, after, before := r.Destination(o.Gateway), "", ""
 	if strings.HasPrefix(to, "$") {
-		before = late
+		after, before = "After=qubes-db.service\n", late
 	}
-	service = Unit{name + ".service", fmt.Sprintf("%sAfter=%[2]s.socket\nRequires=%[2]s.socket\n\n[Service]\n%s\n%sExecStart=%s %s\nPrivateTmp=yes\n",
-		r.head(o), name, hint, before, o.Relay, to)}
+	service = Unit{name + ".service", fmt.Sprintf("%sAfter=%[2]s.socket\nRequires=%[2]s.socket\n%s\n[Service]\n%s\n%sExecStart=%s %s\nPrivateTmp=yes\n",
+		r.head(o), name, after, hint, before, o.Relay, to)}
 	return socket, service
 }
 
