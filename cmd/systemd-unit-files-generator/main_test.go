@@ -11,6 +11,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"systemd-unit-files-generator": main,
+		"anon-ws-disable-stacked-tor":  main, // systemd's name for it
 	})
 }
 

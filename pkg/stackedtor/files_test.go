@@ -134,7 +134,7 @@ func TestExposure(t *testing.T) {
 	if err := os.CopyFS(m.root.Path(shippedUnits), os.DirFS(top+"/systemd/system")); err != nil {
 		t.Fatal(err)
 	}
-	for unit, most := range map[string]float64{unitPrefix + "port_9050.service": 1.5, "anon-ws-disable-stacked-tor.service": 4, "resolv-conf-repair.service": 3.1} {
+	for unit, most := range map[string]float64{unitPrefix + "port_9050.service": 1.5, "anon-ws-disable-stacked-tor.service": 4, "resolv-conf-repair.service": 3.1, "redirections-after-mounts.service": 3.1} {
 		out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--root="+string(m.root), unit).CombinedOutput()
 		figure := regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+)`).FindSubmatch(out)
 		if err != nil || figure == nil {

@@ -17,7 +17,7 @@ func TestUnits(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, program := range []string{relayPath, "/usr/libexec/anon-ws-disable-stacked-tor/state-files", "/usr/libexec/anon-ws-disable-stacked-tor/socat-unix-sockets",
-		"/usr/libexec/helper-scripts/detect-ipv6-enabled-in-kernel", "/usr/libexec/whonix-ws-network-conf/resolv-conf-repair", "/usr/bin/tor", "/bin/kill"} {
+		"/usr/libexec/helper-scripts/detect-ipv6-enabled-in-kernel", "/usr/libexec/whonix-ws-network-conf/resolv-conf-repair", "/usr/bin/tor", "/bin/kill", generatorPath} {
 		m.write(program, "#!/bin/sh\n")
 		if err := os.Chmod(m.root.Path(program), 0o755); err != nil {
 			t.Fatal(err)
@@ -38,7 +38,7 @@ func TestUnits(t *testing.T) {
 		t.Fatalf("%d units, %v", len(units), err)
 	}
 	args := []string{"verify", "--man=no", "--root=" + string(m.root), "anon-ws-disable-stacked-tor.service", "detect-ipv6-enabled-in-kernel.service",
-		"resolv-conf-repair.service", "tor.service", "tor@default.service", "tor@other.service"}
+		"resolv-conf-repair.service", "redirections-after-mounts.service", "tor.service", "tor@default.service", "tor@other.service"}
 	for _, u := range units {
 		m.write(shippedUnits+"/"+filepath.Base(u), m.read(systemUnits+"/"+filepath.Base(u)))
 		if !strings.Contains(u, "::1") { // to systemd-analyze what follows a colon is an alias
