@@ -217,8 +217,9 @@ func (g *generator) render(res *confd.Result) ([]Unit, error) {
 		g.failed = g.failed || c.Fatal
 	}
 	var units []Unit
-	for _, r := range redirections {
-		if Loops(r, redirections, to) {
+	loops := Loops(redirections, to)
+	for i, r := range redirections {
+		if loops[i] {
 			g.complain("%s leads to itself, because the Gateway's address is this machine's own: left out", r.Listen)
 			continue
 		}

@@ -41,9 +41,11 @@ func (g *generator) write(units []Unit) (done written, err error) {
 	if err := g.root.MkdirAll(g.units, dirMode); err != nil {
 		return done, err
 	}
-	wanted := func(name string) bool {
-		return slices.ContainsFunc(units, func(u Unit) bool { return u.Name == name })
+	names := map[string]bool{}
+	for _, u := range units {
+		names[u.Name] = true
 	}
+	wanted := func(name string) bool { return names[name] }
 	for _, u := range units {
 		if g.masked(stem(u.Name)) {
 			continue

@@ -5,7 +5,6 @@ package stackedtor
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 )
 
@@ -69,37 +68,49 @@ After=detect-ipv6-enabled-in-kernel.service
 // Destination is where the redirection leads. An IPv6 address has no brackets:
 // systemd-socket-proxyd does not know them.
 func (r Redirection) Destination(g Gateway) string {
-	host := g.IP
-	if r.IPv6 {
-		host = g.IP6
-	}
-	return unbracketed(host) + ":" + r.Port
+	return unbracketed(g.of(r)) + ":" + r.Port
 }
 
 // listen is the listener as units have it, see SPECIFIERS in systemd.unit(5).
 func (r Redirection) listen() string { return strings.ReplaceAll(r.Listen, "%", "%%") }
 
-// Loops reports whether a redirection leads, by way of others or not, to its
-// own listener. It would connect to itself until nothing is left (defect 36).
-func Loops(r Redirection, all []Redirection, g Gateway) bool {
-	at := r
-	for range all {
-		host := g.IP
-		if at.IPv6 {
-			host = g.IP6
+// Loops finds redirections that lead, by way of others or not, to their own
+// listeners. They would connect to themselves until nothing is left (defect 36).
+func Loops(all []Redirection, g Gateway) []bool {
+	byListener := map[string]int{}
+	for i, r := range all {
+		byListener[r.Listen] = i
+	}
+	next := func(r Redirection) (int, bool) {
+		v4, v6 := here(g.of(r))
+		if i, ok := byListener["127.0.0.1:"+r.Port]; ok && v4 {
+			return i, true
 		}
-		v4, v6 := here(host)
-		next := slices.IndexFunc(all, func(n Redirection) bool {
-			return v4 && n.Listen == "127.0.0.1:"+at.Port || v6 && n.Listen == "[::1]:"+at.Port
-		})
-		if next < 0 {
-			return false
+		i, ok := byListener["[::1]:"+r.Port]
+		return i, ok && v6
+	}
+	loops, seenFrom := make([]bool, len(all)), make([]int, len(all))
+	for start := range all {
+		at, more := start, true
+		for more && seenFrom[at] == 0 {
+			seenFrom[at] = start + 1
+			at, more = next(all[at])
 		}
-		if at = all[next]; at.Listen == r.Listen {
-			return true
+		// Back on the way from start: all from here to here is a circle.
+		for more && seenFrom[at] == start+1 && !loops[at] {
+			loops[at] = true
+			at, _ = next(all[at])
 		}
 	}
-	return false
+	return loops
+}
+
+// of is where a redirection leads.
+func (g Gateway) of(r Redirection) string {
+	if r.IPv6 {
+		return g.IP6
+	}
+	return g.IP
 }
 
 // here reports whether a host is this machine, and in which family.
