@@ -108,7 +108,7 @@ func TestBootInQubes(t *testing.T) {
 	}
 	service := bootUnits + "/" + unitPrefix + "port_9050.service"
 	for dropIn, want := range map[string]string{
-		"":                                  "EnvironmentFile=-" + environmentFile + "\nExecStartPre=+" + settingsPath + "\nExecStart=" + relayPath + " ${GATEWAY_IP}:9050\n",
+		"":                                  "EnvironmentFile=-" + environmentFile + "\nExecStartPre=+/usr/bin/env --ignore-environment " + settingsPath + "\nExecStart=" + relayPath + " ${GATEWAY_IP}:9050\n",
 		"GATEWAY_IP=10.137.0.9\n":           "hint\nExecStart=" + relayPath + " 10.137.0.9:9050\n",
 		"x=$(qubesdb-read /name) || true\n": "ExecStart=" + relayPath + " ${GATEWAY_IP}:9050\n",
 	} {

@@ -45,8 +45,9 @@ const hint = `# To lead elsewhere, set GATEWAY_IP or GATEWAY_IP6 in a file of
 
 // late finds out where the Gateway is when a service starts: systemd reads the
 // file after the first command has written it, see systemd.exec(5). The command
-// does not run as the service's account. The dash is for the first time.
-const late = "EnvironmentFile=-" + environmentFile + "\nExecStartPre=+" + settingsPath + "\n"
+// does not run as the service's account. The dash is for the first time;
+// without env(1) what the file had said before would count as the environment.
+const late = "EnvironmentFile=-" + environmentFile + "\nExecStartPre=+/usr/bin/env --ignore-environment " + settingsPath + "\n"
 
 func (r Redirection) head(o UnitOptions) string {
 	condition := ""
