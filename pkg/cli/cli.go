@@ -142,6 +142,13 @@ func Direct(name string, run func(context.Context, Env) error) int {
 	return report(env, run(context.Background(), env))
 }
 
+// Bare runs a program that reads `--version` itself, by whatever name it was
+// called, and takes its signals itself.
+func Bare(run func(context.Context, Env) error) int {
+	env := OS()
+	return report(env, run(context.Background(), env))
+}
+
 func report(env Env, err error) int {
 	var exit *Exit
 	if err != nil && (!errors.As(err, &exit) || exit.Err != nil) {

@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 	case "whonix-socket-proxyd":
 		os.Exit(cli.Main(Proxyd))
 	}
+	if filepath.Base(os.Args[0]) == "tor" {
+		os.Exit(cli.Bare(DummyTor))
+	}
 	os.Exit(m.Run())
 }
 
