@@ -3,7 +3,6 @@
 package stackedtor
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -45,7 +44,7 @@ func (d *dummy) daemon() (parent bool, err error) {
 		return false, err
 	}
 	defer r.Close()
-	cmd := exec.CommandContext(context.Background(), program)
+	cmd := exec.Command(program)
 	cmd.Args = d.env.Args
 	cmd.Env = append(slices.Clone(d.env.Environ), inDaemon+"=1")
 	cmd.Stdout, cmd.Stderr = d.env.Stdout, d.env.Stderr

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -72,8 +73,8 @@ func (d *dummy) listen(ctx context.Context, p plan) error {
 	for _, path := range p.sockets {
 		asked++
 		d.log.say(torrc.Notice, "Opening Control listener on %s", path)
-		if err := d.link(path, controlTarget, nil); err != nil {
-			d.log.say(torrc.Warn, "Could not bind to %v", err)
+		if err := d.controlAt(ctx, path); err != nil {
+			d.log.say(torrc.Warn, "Could not bind to %s: %v", path, err)
 			continue
 		}
 		d.sockets = append(d.sockets, path)
@@ -84,6 +85,19 @@ func (d *dummy) listen(ctx context.Context, p plan) error {
 		return complain("Failed to bind one of the listener ports.")
 	}
 	return nil
+}
+
+// controlAt has a path lead to the control port: by a link to the redirection's
+// socket, or where there is none, by a socket.
+func (d *dummy) controlAt(ctx context.Context, path string) error {
+	if fi, err := os.Stat(d.root.Path(controlTarget)); err == nil && fi.Mode().Type() == os.ModeSocket {
+		return d.link(path, controlTarget, nil)
+	}
+	l, err := d.openUnix(ctx, wanted{kind{socketKey, "Control", controlPort}, torrc.Listener{Path: path}})
+	if err == nil {
+		d.listeners = append(d.listeners, l)
+	}
+	return err
 }
 
 func (d *dummy) opened(name, where string) {

@@ -206,7 +206,7 @@ func TestOthersStay(t *testing.T) {
 		}
 	}
 	p := s.start(tor{}, "-f", s.write("torrc", "SocksPort 17305\nControlSocket control\nCookieAuthFile cookie\nPidFile pid\nControlPort 17306\nControlPortWriteToFile port\nLog notice stdout\nLog notice file log\n"))
-	p.says("control exists, and is not replaced")
+	p.says("/control exists, and is not replaced")
 	p.says("cookie exists, and is not replaced")
 	p.says("pid exists, and is not replaced")
 	p.says("port exists, and is not replaced")
@@ -265,6 +265,23 @@ func TestCookie(t *testing.T) {
 		}
 		p.signal(unix.SIGKILL)
 		_ = p.end()
+	}
+}
+
+// TestControlSocketAlone: without the redirection's socket there is one all the
+// same.
+func TestControlSocketAlone(t *testing.T) {
+	s := newStation(t)
+	p := s.start(tor{}, "--ControlSocket", "c", "--ControlPortWriteToFile", "port")
+	p.says("Bootstrapped 0%")
+	s.gateway("127.0.0.1")
+	s.leads("unix", s.path("c"), controlPort)
+	if want := "UNIX_PORT=" + s.path("c") + "\n"; s.read("port") != want {
+		t.Errorf("%q, want %q", s.read("port"), want)
+	}
+	p.stop()
+	if is := s.files(); len(is) > 0 {
+		t.Errorf("left: %q", is)
 	}
 }
 

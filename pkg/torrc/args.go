@@ -169,6 +169,9 @@ func option(args []string) (l Line, length int, err error) {
 }
 
 func (a *Args) other(w Word) error {
+	if strings.HasSuffix(w.Text, "service") {
+		return nil // for another system: nothing here, nor for whom it is passed on to
+	}
 	a.others = append(a.others, w)
 	switch w.Text {
 	case wordFile, wordFileLong:

@@ -194,21 +194,25 @@ func TestName(t *testing.T) {
 	}
 }
 
-// TestOptionsAsTor: the lists are those of Debian's Tor, where it has the same
-// version.
+// TestOptionsAsTor: the lists are those of Debian's Tor, if that is of the same
+// version; of another, of the same series, no option may be missing.
 func TestOptionsAsTor(t *testing.T) {
+	version, err := exec.Command("tor", "--quiet", "--version").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for arg, list := range map[string]string{"--list-torrc-options": OptionList(), "--list-deprecated-options": DeprecatedList()} {
 		out, err := exec.Command("tor", "--quiet", arg).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
+		if strings.HasPrefix(string(version), "Tor version "+TorVersion) && string(out) != list {
+			t.Errorf("%s: %s", arg, cmp.Diff(list, string(out)))
+		}
 		for name := range strings.FieldsSeq(string(out)) {
-			if _, ok := Name(name); !ok {
+			if _, ok := Name(name); !ok && strings.HasPrefix(string(version), "Tor version 0.4.9.") {
 				t.Errorf("Tor has an option %s", name)
 			}
-		}
-		if version, _ := exec.Command("tor", "--quiet", "--version").Output(); strings.HasPrefix(string(version), "Tor version "+TorVersion) && string(out) != list {
-			t.Errorf("%s: %s", arg, cmp.Diff(list, string(out)))
 		}
 	}
 }
@@ -238,7 +242,8 @@ func asTor(t *testing.T, path string) (string, bool) {
 // TestGrammarAsTor: what a value is, Debian's Tor says.
 func TestGrammarAsTor(t *testing.T) {
 	path := t.TempDir() + "/torrc"
-	piece := rapid.SampledFrom([]string{"a", "b", " ", "\t", "#", "\\\n", "\\", `"`, `\"`, `\n`, `\x41`, `\101`, `\q`, "\r", "x y", "\n", "ContactInfo ", "c"})
+	// No option begins with z or q: what follows an end of the line is none.
+	piece := rapid.SampledFrom([]string{"z", "q", " ", "\t", "#", "\\\n", "\\", `"`, `\"`, `\n`, `\x41`, `\101`, `\q`, "\r", "z q", "\n", "ContactInfo "})
 	rapid.Check(t, func(rt *rapid.T) {
 		text := "ContactInfo " + strings.Join(rapid.SliceOfN(piece, 0, 8).Draw(rt, "pieces"), "") + "\n"
 		write(t, path, text)
@@ -346,6 +351,7 @@ func TestArgs(t *testing.T) {
 		{"--dump-config --quiet", "--dump-config", "", "", "--dump-config --quiet"},
 		{"--verify-config --keygen", "--keygen", "", "", "--keygen"},
 		{"--keygen --version --verify-config -h", "-h", "", "", "-h"},
+		{"--nt-service --service -f x --verify-config", "--verify-config", "", "x", "--verify-config -f x"},
 		{"-version 1 --verify-config", "--verify-config", "", "", "--verify-config --VERSION 1"},
 		{"+__SocksPort 1 --/Log --verify-config", "--verify-config", "", "", "--verify-config --+__SocksPort 1 --/Log"},
 	} {
