@@ -55,10 +55,11 @@ func (d *dummy) listen(ctx context.Context, p plan) error {
 		if where == "" {
 			where = w.address()
 		}
-		if w.Port != 0 && seen[where] {
+		same := w.key + " " + where
+		if w.Port != 0 && seen[same] {
 			continue // 0.0.0.0 and 127.0.0.1 are the same here
 		}
-		seen[where] = true
+		seen[same] = true
 		asked++
 		d.log.say(torrc.Notice, "Opening %s listener on %s", w.name, where)
 		l, err := d.open(ctx, w, where)
@@ -115,7 +116,7 @@ func (d *dummy) open(ctx context.Context, w wanted, where string) (*listener, er
 	if err == nil {
 		return &listener{wanted: w, Listener: l, address: l.Addr().String()}, nil
 	}
-	if errors.Is(err, unix.EADDRINUSE) && w.redirected(where) {
+	if errors.Is(err, unix.EADDRINUSE) && w.redirected(where) && !d.has(where) {
 		d.log.say(torrc.Notice, "%s is served by the redirection to the Gateway", where)
 		return &listener{wanted: w, address: where, served: true}, nil
 	}
@@ -124,6 +125,11 @@ func (d *dummy) open(ctx context.Context, w wanted, where string) (*listener, er
 		err = call.Err
 	}
 	return nil, err
+}
+
+// has reports an address at which this program listens itself.
+func (d *dummy) has(where string) bool {
+	return slices.ContainsFunc(d.listeners, func(l *listener) bool { return !l.served && l.address == where })
 }
 
 // redirected reports the addresses at which the units of this package listen

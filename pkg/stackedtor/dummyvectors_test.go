@@ -171,6 +171,11 @@ func TestBusyPort(t *testing.T) {
 	if code := p.end(); code != 1 || !strings.Contains(p.stdout.String(), "Failed to bind one of the listener ports.") {
 		t.Errorf("%d %q", code, p.stdout.String())
 	}
+	// One port for two things is a mistake, and not what a redirection serves.
+	p = s.start(tor{}, "--SocksPort", "9151", "--ControlPort", "9151")
+	p.says("[warn] Could not bind to 127.0.0.1:9151: bind: address already in use\n")
+	s.leads("tcp", "127.0.0.1:9151", socksPort)
+	p.stop()
 	// The redirections' own ports are what was asked for.
 	p = s.start(tor{}, "--SocksPort", "9050", "--ControlPort", "9051", "--ControlPortWriteToFile", "port")
 	p.says("Opened Control listener connection (ready) on 127.0.0.1:9051\n")
