@@ -85,16 +85,21 @@ func ParseProtocolInfo(m Message) (ProtocolInfo, error) {
 }
 
 // Authenticate logs in by the best way that is offered and that the
-// credentials allow: SAFECOOKIE, COOKIE, a password, or nothing at all.
-func (c *Conn) Authenticate(ctx context.Context, with Credentials) error {
+// credentials allow: SAFECOOKIE, COOKIE, a password, or nothing at all. It
+// returns what Tor told about itself.
+func (c *Conn) Authenticate(ctx context.Context, with Credentials) (ProtocolInfo, error) {
 	reply, err := c.Ask(ctx, "PROTOCOLINFO 1")
 	if err != nil {
-		return err
+		return ProtocolInfo{}, err
 	}
 	info, err := ParseProtocolInfo(reply)
-	if err != nil {
-		return err
+	if err == nil {
+		err = c.authenticate(ctx, with, info)
 	}
+	return info, err
+}
+
+func (c *Conn) authenticate(ctx context.Context, with Credentials, info ProtocolInfo) error {
 	offered := func(method string) bool { return slices.Contains(info.Methods, method) }
 	switch {
 	case with.Cookie != "" && offered(MethodSafeCookie):

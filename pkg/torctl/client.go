@@ -45,7 +45,7 @@ func Open(ctx context.Context, a Address, with Credentials) (*Client, error) {
 		return nil, err
 	}
 	c.Conn = conn
-	if err := conn.Authenticate(ctx, with); err != nil {
+	if _, err := conn.Authenticate(ctx, with); err != nil {
 		conn.Close()
 		return nil, err
 	}
