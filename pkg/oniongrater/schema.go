@@ -21,7 +21,7 @@ func (c *compiler) fail(at *value, format string, args ...any) { c.report(at, fa
 
 func (c *compiler) report(at *value, warning bool, format string, args ...any) {
 	text := fmt.Sprintf("filter %s: ", c.filterID) + fmt.Sprintf(format, args...)
-	c.problems = append(c.problems, Problem{File: c.file, Line: at.line, Text: text, Warning: warning})
+	c.problems = append(c.problems, Problem{File: at.file, Line: at.line, Text: text, Warning: warning})
 }
 
 // filter compiles one element of a file. An error is for the whole file.
@@ -78,18 +78,31 @@ func (c *compiler) qualifier(p pair) ([]string, error) {
 	return out, nil
 }
 
-// restriction is a switch that takes something away: whatever is not false
-// counts as true, as in the original.
-func (c *compiler) restriction(p pair) bool {
-	v := p.value
-	switch {
-	case v.kind == boolean:
-		return v.yes()
-	case v.kind == null, v.kind == str && v.text == "", v.kind == list && len(v.items) == 0, v.kind == mapping && len(v.pairs) == 0, v.kind == other && v.text == "0":
+// truthy tells whether a switch that takes something away is on: whatever is
+// not false counts as true, as in the original.
+func truthy(v *value) bool {
+	switch v.kind {
+	case null:
 		return false
+	case boolean:
+		return v.yes()
+	case str:
+		return v.text != ""
+	case list:
+		return len(v.items) > 0
+	case mapping:
+		return len(v.pairs) > 0
 	}
-	c.warn(v, "%s is %s and counts as true; write true or false", p.key.text, v.kind)
-	return true
+	return v.text != "0"
+}
+
+// restriction reads such a switch.
+func (c *compiler) restriction(p pair) bool {
+	on := truthy(p.value)
+	if on && p.value.kind != boolean {
+		c.warn(p.value, "%s is %s and counts as true; write true or false", p.key.text, p.value.kind)
+	}
+	return on
 }
 
 // grant is a switch that allows something: only true is true.
@@ -133,7 +146,7 @@ func (c *compiler) command(f *Filter, p pair) {
 		cmd.disabled = true
 		return
 	}
-	if slices.Contains([]string{"PROTOCOLINFO", "AUTHENTICATE", "TAKEOWNERSHIP", "RESETCONF", "QUIT", "SETEVENTS"}, name) {
+	if slices.Contains(builtIn(), name) {
 		hint := "the proxy answers it itself"
 		if name == "SETEVENTS" {
 			hint = "list the events under events:"
@@ -341,7 +354,7 @@ func (c *compiler) event(f *Filter, p pair) {
 		c.fail(p.key, "event %q: this is no name of an event", p.key.text)
 		return
 	}
-	var e EventRule
+	e := EventRule{Where: p.key.where()}
 	switch p.value.kind {
 	case null:
 	case mapping:
