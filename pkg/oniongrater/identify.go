@@ -31,11 +31,12 @@ var errUnknown = errors.New("cannot identify client")
 // identifier finds programs by what the kernel tells below /proc.
 type identifier struct {
 	proc  string
+	net   string                        // with the lists of sockets
 	label func(pid int) (string, error) // AppArmor profile or executable
 }
 
 func newIdentifier(proc string) identifier {
-	return identifier{proc: proc, label: func(pid int) (string, error) { return labelOf(proc, pid) }}
+	return identifier{proc: proc, net: filepath.Join(proc, "net"), label: func(pid int) (string, error) { return labelOf(proc, pid) }}
 }
 
 // identify finds who holds the socket at the client's end. The connection is
@@ -65,7 +66,7 @@ func (id identifier) identify(client, server netip.AddrPort) (program, error) {
 func (id identifier) inode(local, remote netip.AddrPort) (uint64, error) {
 	var found []uint64
 	for name, wide := range map[string]bool{"tcp": false, "tcp6": true} {
-		data, err := os.ReadFile(filepath.Join(id.proc, "net", name))
+		data, err := os.ReadFile(filepath.Join(id.net, name))
 		if errors.Is(err, fs.ErrNotExist) && wide {
 			continue // a kernel without IPv6
 		}

@@ -62,7 +62,7 @@ func describeFilter(f *Filter) string {
 		}
 		fmt.Fprintf(&out, "  %s:\n", name)
 		for _, r := range c.rules {
-			fmt.Fprintf(&out, "  - %s # %s\n", yamlQuote(escaped(patternText(r.pattern))), escaped(r.where))
+			fmt.Fprintf(&out, "  - %s # %s\n", yamlQuote(escaped(showPattern(r.pattern))), escaped(r.where))
 		}
 	}
 	section("confs", len(f.confs))
@@ -81,8 +81,8 @@ func describeFilter(f *Filter) string {
 	return out.String()
 }
 
-// patternText is a pattern as it is applied.
-func patternText(p *pattern) string {
+// showPattern is a pattern as it is applied.
+func showPattern(p *pattern) string {
 	if p.isPlain {
 		return p.plain
 	}

@@ -43,6 +43,9 @@ func suggestRule(name, arguments string, values Values) suggestion {
 	var pattern, replacement []string
 	rewritten := false
 	arguments = strings.TrimRight(arguments, " \t")
+	if name == "AUTHCHALLENGE" {
+		return suggestion{pattern: `SAFECOOKIE \S+`}
+	}
 	for word := range strings.SplitSeq(arguments, " ") {
 		changed := strings.ReplaceAll(strings.ReplaceAll(word, "{", "{{"), "}", "}}")
 		quoted := quotePattern(word)
