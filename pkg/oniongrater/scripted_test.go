@@ -302,7 +302,7 @@ func (r *rig) emittedTo(events ...string) (n int) {
 func TestAcceptance11_MultiLine(t *testing.T) {
 	r := newRig(t).scripted()
 	r.filter(anyHost + "  commands: {GETINFO: [version]}\n  events:\n    PLAIN: null\n    HS_DESC_CONTENT: {response: [{pattern: '.*', replacement: ''}]}\n" +
-		"    X: {response: [{pattern: '650 X (\\S+).*', replacement: '650 X {}'}, {pattern: '.*', replacement: 'XXX'}]}\n    S: {strict: true, response: [{pattern: '650 S ok', replacement: '650 S ok'}]}\n")
+		"    X: {response: [{pattern: '650 X (\\S+).*', replacement: '650 X {}'}, {pattern: '.*', replacement: 'REDACTED'}]}\n    S: {strict: true, response: [{pattern: '650 S ok', replacement: '650 S ok'}]}\n")
 	r.start()
 	c := r.dial(client11)
 	content := func(name string) string { return "650+" + name + " a b\r\nsecret\r\n.\r\n650 OK\r\n" }
@@ -322,7 +322,7 @@ func TestAcceptance11_MultiLine(t *testing.T) {
 			t.Errorf("%s: %q, want %q", x.event, got, x.want)
 		}
 	}
-	r.log.wait(t, "an event was not passed, because its rule makes it into none: XXX")
+	r.log.wait(t, "an event was not passed, because its rule makes it into none: REDACTED")
 }
 
 // TestAcceptance12_NoInterleaving: no event lies inside a reply.

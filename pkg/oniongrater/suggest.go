@@ -42,16 +42,14 @@ func suggestRule(name, arguments string, values Values) suggestion {
 	const key = `(\S+)`
 	var pattern, replacement []string
 	rewritten := false
-	arguments = strings.TrimRight(arguments, " \t")
 	if name == "AUTHCHALLENGE" {
 		return suggestion{pattern: `SAFECOOKIE \S+`}
 	}
 	for word := range strings.SplitSeq(arguments, " ") {
-		changed := strings.ReplaceAll(strings.ReplaceAll(word, "{", "{{"), "}", "}}")
-		quoted := quotePattern(word)
+		changed, quoted := braced(word), quotePattern(word)
 		if short := redact(word); short != word {
 			before, _, _ := strings.Cut(short, redacted)
-			quoted, changed = quotePattern(before)+key, before+"{}"
+			quoted, changed = quotePattern(before)+key, braced(before)+"{}"
 		} else if to, ok := ownTarget(name, word, values); ok {
 			changed, rewritten = to, true
 		}
@@ -62,6 +60,9 @@ func suggestRule(name, arguments string, values Values) suggestion {
 	}
 	return suggestion{pattern: strings.Join(pattern, " "), replacement: strings.Join(replacement, " ")}
 }
+
+// braced writes text as a replacement that yields it.
+func braced(text string) string { return strings.NewReplacer("{", "{{", "}", "}}").Replace(text) }
 
 // ownTarget leads a `Port=` of ADD_ONION to the client.
 func ownTarget(name, word string, values Values) (string, bool) {
