@@ -278,4 +278,3 @@ func (f *Filter) explainEvents(names []string) (string, bool) {
 func builtIn() []string {
 	return []string{"PROTOCOLINFO", "AUTHENTICATE", "TAKEOWNERSHIP", "RESETCONF", "QUIT", "SETEVENTS"}
 }
-
