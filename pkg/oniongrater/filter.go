@@ -131,8 +131,8 @@ func rewriteFirst(list []rewrite, line string, values Values) (string, bool) {
 // EventRule is how an allowed event is treated.
 type EventRule struct {
 	Where    string // file and line of what allows it
-	Suppress bool // acknowledged and never delivered
-	Strict   bool // delivered only if a response matches
+	Suppress bool   // acknowledged and never delivered
+	Strict   bool   // delivered only if a response matches
 
 	response []rewrite
 }

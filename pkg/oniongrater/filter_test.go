@@ -17,7 +17,7 @@ func client() Values {
 // one compiles a file of one filter in which nothing is wrong.
 func one(t *testing.T, text string) *Filter {
 	t.Helper()
-	filters, problems, _ := compile("/etc/onion-grater.d/x.yml", []byte(text))
+	filters, problems, _ := compile("/etc/onion-grater.d/x.yml", []byte(text), patterns{})
 	if len(filters) != 1 || len(problems) > 0 {
 		t.Fatalf("%d filters, %v", len(filters), problems)
 	}
@@ -160,7 +160,7 @@ func TestUnite(t *testing.T) {
   tor-browser-mode: true
 - name: third
   commands: {D: [d]}
-`))
+`), patterns{})
 	if len(filters) != 3 || len(problems) != 1 {
 		t.Fatal(problems)
 	}

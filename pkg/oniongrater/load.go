@@ -25,8 +25,9 @@ func Load(root fsx.Root, warn func(string)) []*Filter {
 		warn(err.Error())
 	}
 	var filters []*Filter
+	known := patterns{}
 	for _, file := range files {
-		loaded, problems := LoadFile(root, file)
+		loaded, problems := loadFile(root, file, known)
 		for _, p := range problems {
 			warn(p.String())
 		}
@@ -37,11 +38,15 @@ func Load(root fsx.Root, warn func(string)) []*Filter {
 
 // LoadFile compiles one file. What is left out is among the problems.
 func LoadFile(root fsx.Root, file string) ([]*Filter, []Problem) {
+	return loadFile(root, file, patterns{})
+}
+
+func loadFile(root fsx.Root, file string, known patterns) ([]*Filter, []Problem) {
 	data, err := root.ReadFile(file, fileMax)
 	if err != nil {
 		return nil, []Problem{unreadable(file, err)}
 	}
-	filters, problems, _ := compile(file, data)
+	filters, problems, _ := compile(file, data, known)
 	return filters, problems
 }
 
@@ -70,8 +75,8 @@ func unreadable(file string, err error) Problem {
 }
 
 // compile makes filters of a file's text. The document is for the merger.
-func compile(file string, data []byte) ([]*Filter, []Problem, *value) {
-	c := &compiler{file: file}
+func compile(file string, data []byte, known patterns) ([]*Filter, []Problem, *value) {
+	c := &compiler{file: file, known: known}
 	document, err := parseYAML(file, data, func(line int, text string) {
 		c.problems = append(c.problems, Problem{File: file, Line: line, Text: text, Warning: true})
 	})

@@ -54,6 +54,7 @@ type mergeRun struct {
 	sources []*value // by priority
 	files   []string
 	broken  bool
+	known   patterns
 }
 
 // Merge is the program onion-grater-merger.
@@ -87,7 +88,7 @@ func Merge(_ context.Context, env cli.Env) error {
 	case !*explain && flags.NArg() > 0:
 		env.Warnf("arguments are ignored: %s", strings.Join(flags.Args(), " "))
 	}
-	m := &mergeRun{env: env, root: fsx.Root(*root)}
+	m := &mergeRun{env: env, root: fsx.Root(*root), known: patterns{}}
 	m.read()
 	filters := m.merged()
 	switch {
@@ -99,7 +100,7 @@ func Merge(_ context.Context, env cli.Env) error {
 		}
 		return nil
 	}
-	text, err := render(filters)
+	text, err := m.render(filters)
 	if err != nil {
 		return err
 	}
@@ -132,7 +133,7 @@ func (m *mergeRun) load(file string) {
 		m.complain(file, p.Line, p.Text)
 		return
 	}
-	_, problems, document := compile(file, data)
+	_, problems, document := compile(file, data, m.known)
 	bad := document == nil
 	for _, p := range problems {
 		if p.Warning {
@@ -166,9 +167,9 @@ func (m *mergeRun) merged() []*value {
 
 // render makes the file's text, and reads it back: what the proxy could not
 // load must not take the place of what it can.
-func render(filters []*value) (string, error) {
+func (m *mergeRun) render(filters []*value) (string, error) {
 	text := mergedHeader + emit(filters)
-	_, problems, _ := compile(mergedFile, []byte(text))
+	_, problems, _ := compile(mergedFile, []byte(text), m.known)
 	for _, p := range problems {
 		if !p.Warning {
 			return "", fmt.Errorf("the profiles cannot be united: %s; remove one after the other to find which", p.Text)
@@ -186,10 +187,10 @@ func (m *mergeRun) write(text string) error {
 }
 
 // compiled are the filters with the places of their sources.
-func compiled(filters []*value) ([]*Filter, error) {
+func compiled(filters []*value, known patterns) ([]*Filter, error) {
 	var out []*Filter
 	for i, v := range filters {
-		c := &compiler{file: mergedFile}
+		c := &compiler{file: mergedFile, known: known}
 		name := "the profiles"
 		if i > 0 {
 			name = v.get("name").text
@@ -205,7 +206,7 @@ func compiled(filters []*value) ([]*Filter, error) {
 
 // explain tells what comes of a command, and which line decides.
 func (m *mergeRun) explain(values []*value, command, arguments string) error {
-	filters, err := compiled(values)
+	filters, err := compiled(values, m.known)
 	if err != nil {
 		return err
 	}
@@ -244,10 +245,10 @@ func (f *Filter) Explain(command, arguments string) (string, bool) {
 	switch {
 	case !ok && f.commands[name] != nil && f.commands[name].disabled:
 		return "filtered, because a rule of this command is bad", false
-	case !ok && f.commands[name] == nil:
+	case !ok && f.commands[name] == nil && name != "GETCONF" && name != "SETCONF":
 		return "filtered, because no profile has rules for this command", false
 	case !ok:
-		return "filtered, because no rule of this command matches the arguments", false
+		return "filtered, because no rule matches the arguments", false
 	case d.Reply != nil:
 		return fmt.Sprintf("answered without asking Tor by %s: %s", d.Where, strings.Join(d.Reply, " / ")), true
 	}
@@ -277,4 +278,3 @@ func (f *Filter) explainEvents(names []string) (string, bool) {
 func builtIn() []string {
 	return []string{"PROTOCOLINFO", "AUTHENTICATE", "TAKEOWNERSHIP", "RESETCONF", "QUIT", "SETEVENTS"}
 }
-

@@ -14,6 +14,22 @@ type compiler struct {
 	file     string
 	filterID string // the filter it is at, for messages
 	problems []Problem
+	known    patterns
+}
+
+// patterns are those that were compiled before: profiles share many, and to
+// compile them is most of the work.
+type patterns map[string]*pattern
+
+func (known patterns) compile(text string) (*pattern, error) {
+	if p := known[text]; p != nil {
+		return p, nil
+	}
+	p, err := compilePattern(text)
+	if err == nil {
+		known[text] = p
+	}
+	return p, err
 }
 
 func (c *compiler) warn(at *value, format string, args ...any) { c.report(at, true, format, args...) }
@@ -177,14 +193,14 @@ func (c *compiler) command(f *Filter, p pair) {
 func (c *compiler) rule(v *value, command string, number int) (r rule, at *value, err error) {
 	r.where = v.where()
 	if v.kind == str {
-		r.pattern, err = compilePattern(v.text)
+		r.pattern, err = c.known.compile(v.text)
 		c.broad(v, command, number, r.pattern)
 		return r, v, err
 	}
 	if v.kind != mapping {
 		return r, v, fmt.Errorf("a rule has to be a string or a mapping, not %s; put it into quotes", v.kind)
 	}
-	if r.pattern, at, err = patternOf(v); err != nil {
+	if r.pattern, at, err = c.patternOf(v); err != nil {
 		return r, at, err
 	}
 	c.broad(at, command, number, r.pattern)
@@ -227,7 +243,7 @@ func (c *compiler) broad(at *value, command string, number int, p *pattern) {
 }
 
 // patternOf compiles the pattern of a rule or of a response.
-func patternOf(v *value) (*pattern, *value, error) {
+func (c *compiler) patternOf(v *value) (*pattern, *value, error) {
 	text := v.get("pattern")
 	if text == nil {
 		return nil, v, errors.New("there is no pattern; '' stands for no arguments")
@@ -235,7 +251,7 @@ func patternOf(v *value) (*pattern, *value, error) {
 	if text.kind != str {
 		return nil, text, fmt.Errorf("the pattern has to be a string, not %s; put it into quotes", text.kind)
 	}
-	p, err := compilePattern(text.text)
+	p, err := c.known.compile(text.text)
 	return p, text, err
 }
 
@@ -258,7 +274,7 @@ func (c *compiler) response(v *value) (out []rewrite, at *value, err error) {
 		if item.kind != mapping {
 			return nil, item, fmt.Errorf("entry %d has to be a mapping with pattern and replacement, not %s", i+1, item.kind)
 		}
-		p, at, err := patternOf(item)
+		p, at, err := c.patternOf(item)
 		if err != nil {
 			return nil, at, fmt.Errorf("entry %d: %w", i+1, err)
 		}
@@ -331,7 +347,7 @@ func (c *compiler) conf(f *Filter, p pair) {
 		err := fmt.Errorf("it has to be a string, not %s; put it into quotes", item.kind)
 		var pat *pattern
 		if item.kind == str {
-			pat, err = compilePattern(item.text)
+			pat, err = c.known.compile(item.text)
 		}
 		if err != nil {
 			c.fail(item, "conf %s, rule %d: %s; the option is disabled", p.key.text, i+1, err)
