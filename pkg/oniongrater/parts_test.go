@@ -141,7 +141,7 @@ func FuzzLog(f *testing.F) {
 		if hint == "" {
 			return
 		}
-		filters, problems, _ := compile("hint.yml", []byte("- "+hint+"\n"))
+		filters, problems, _ := compile("hint.yml", []byte("- "+hint+"\n"), patterns{})
 		if Broken(problems) || len(filters) != 1 {
 			t.Fatalf("%q: %s: %v", line, hint, problems)
 		}
