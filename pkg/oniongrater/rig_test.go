@@ -422,11 +422,13 @@ func (r *rig) realTor(torrc ...string) *rig {
 }
 
 // runTor starts tor and returns how to end it.
-func (r *rig) runTor(torrc ...string) (stop func()) {
+func (r *rig) runTor(torrc ...string) (stop func()) { return r.runTorAt("9062", torrc...) }
+
+func (r *rig) runTorAt(port string, torrc ...string) (stop func()) {
 	r.t.Helper()
 	dir := filepath.Join(r.t.TempDir(), "tor")
 	text := strings.Join(append([]string{
-		"DataDirectory " + dir, "ControlPort 127.0.0.1:9062", "CookieAuthentication 1", "CookieAuthFile " + r.root.Path(defaultCookie),
+		"DataDirectory " + dir, "ControlPort 127.0.0.1:" + port, "CookieAuthentication 1", "CookieAuthFile " + r.root.Path(defaultCookie),
 		"Log notice file " + dir + ".log", "GeoIPFile /dev/null", "GeoIPv6File /dev/null",
 	}, torrc...), "\n")
 	if err := os.WriteFile(dir+".torrc", []byte(text+"\n"), 0o600); err != nil {
@@ -458,18 +460,18 @@ func (r *rig) runTor(torrc ...string) (stop func()) {
 		<-ended
 	})
 	r.t.Cleanup(stop)
-	r.awaitTor(dir + ".log")
+	r.awaitTor(port, dir+".log")
 	return stop
 }
 
 // awaitTor waits until tor takes controllers.
-func (r *rig) awaitTor(log string) {
+func (r *rig) awaitTor(port, log string) {
 	r.t.Helper()
 	end := time.Now().Add(patience)
 	for {
 		var c net.Conn
 		err := r.ns.Do(func() (err error) {
-			c, err = net.Dial("tcp", "127.0.0.1:9062")
+			c, err = net.Dial("tcp", "127.0.0.1:"+port)
 			return err
 		})
 		if err == nil {
