@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,6 +38,9 @@ func Proxy(ctx context.Context, env cli.Env) error {
 	case o.testHost != "":
 		return testLine(env, fsx.Host, o.testHost, o.files[0])
 	}
+	// A line wakes one goroutine after the other, each for a moment: to hand them
+	// from one processor to another costs more than they do.
+	runtime.GOMAXPROCS(1)
 	p := newProxy(*o, env, fsx.Host)
 	listeners, err := p.listen(ctx)
 	if err != nil {

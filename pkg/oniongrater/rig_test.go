@@ -476,7 +476,9 @@ func (r *rig) awaitTor(port, log string) {
 		})
 		if err == nil {
 			c.Close()
-			return
+			if r.root.IsFile(defaultCookie) {
+				return
+			}
 		}
 		if time.Now().After(end) {
 			data, _ := os.ReadFile(log)

@@ -26,6 +26,8 @@ type Tor struct {
 	Methods  string // as in PROTOCOLINFO; SAFECOOKIE unless set
 	Cookie   []byte // 32 bytes
 	Password string
+	// CookieFile is the path that is told to controllers, in C's escapes.
+	CookieFile string
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed and made anew when something happened
@@ -257,7 +259,7 @@ func (s *session) login(name, rest string) {
 	}
 	switch name {
 	case "PROTOCOLINFO":
-		s.send("250-PROTOCOLINFO 1\r\n250-AUTH METHODS=" + methods + " COOKIEFILE=\"/elsewhere\\\"s\"\r\n250-VERSION Tor=\"" + Version + "\"\r\n250 OK\r\n")
+		s.send("250-PROTOCOLINFO 1\r\n250-AUTH METHODS=" + methods + " COOKIEFILE=\"" + t.CookieFile + "\"\r\n250-VERSION Tor=\"" + Version + "\"\r\n250 OK\r\n")
 	case "AUTHCHALLENGE":
 		client := strings.TrimPrefix(rest, "SAFECOOKIE ")
 		s.proof = t.prove("controller-to-server", client)
