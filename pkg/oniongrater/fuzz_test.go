@@ -60,7 +60,7 @@ func FuzzPattern(f *testing.F) {
 			}
 			return
 		}
-		groups := p.match(subject)
+		groups := p.match(subject[:min(len(subject), 10240)])
 		if groups != nil && len(groups) != p.groups {
 			t.Errorf("%d groups, %d expected", len(groups), p.groups)
 		}
