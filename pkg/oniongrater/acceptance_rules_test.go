@@ -137,16 +137,31 @@ func TestAcceptance02_Examples(t *testing.T) {
 	}
 }
 
-// TestAcceptance05_Blanks: Python's blanks are not in \S, whatever RE2 thinks.
-func TestAcceptance05_Blanks(t *testing.T) {
-	f := one(t, `- commands: {ADD_ONION: [{pattern: 'NEW:(\S+) Port=9999,(\S+)', replacement: 'NEW:{} Port=9999,{client-address}:{}'}]}`)
-	for _, c := range "\t\n\v\f\r\x1c\x1d\x1e\x1f " {
-		for _, arguments := range []string{fmt.Sprintf("NEW:a%cb Port=9999,1", c), fmt.Sprintf("NEW:a Port=9999,1%cPort=22,127.0.0.1:22", c)} {
-			if _, ok := f.Match("ADD_ONION", arguments, client()); ok {
-				t.Errorf("%q is allowed", arguments)
+// TestAcceptance05_Bytes: no byte but printable ASCII gets into an argument; and
+// Python's blanks are not in \S, whatever RE2 thinks.
+func TestAcceptance05_Bytes(t *testing.T) {
+	const text = `NEW:(\S+) Port=9999,(\S+)`
+	f := one(t, "- commands: {ADD_ONION: [{pattern: '"+text+"', replacement: 'NEW:{} Port=9999,{client-address}:{}'}], ANY: ['(?s).*']}")
+	p, err := compilePattern(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for c := range 256 {
+		if c >= ' ' && c <= '~' {
+			continue
+		}
+		for _, arguments := range []string{"NEW:a" + string([]byte{byte(c)}) + "b Port=9999,1", "NEW:a Port=9999,1" + string([]byte{byte(c)}) + "Port=22,127.0.0.1:22"} {
+			for _, name := range []string{"ADD_ONION", "ANY"} {
+				if _, ok := f.Match(name, arguments, client()); ok {
+					t.Errorf("%s %q is allowed", name, arguments)
+				}
+			}
+			if strings.ContainsRune("\t\n\v\f\r\x1c\x1d\x1e\x1f", rune(c)) && p.match(arguments) != nil {
+				t.Errorf("%q matches", arguments)
 			}
 		}
 	}
+	asked(t, f, map[string]string{"ADD_ONION NEW:a Port=9999,1": "ADD_ONION NEW:a Port=9999,10.152.152.11:1", "ANY a b": "ANY a b"})
 }
 
 // TestAcceptance06_LoadErrors: a construct that cannot be used is named with its

@@ -39,7 +39,7 @@ func TestNoForeignTarget(t *testing.T) {
 			return
 		}
 		allowed++
-		if strings.ContainsFunc(d.Arguments, func(r rune) bool { return r < ' ' }) {
+		if strings.ContainsFunc(d.Arguments, func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Fatalf("%q became %q", arguments, d.Arguments)
 		}
 		if d.AllowAnyTarget || !d.Rewritten {
