@@ -65,8 +65,8 @@ func loaded(t *testing.T, root fsx.Root) *Filter {
 	return filters[0]
 }
 
-// TestAcceptance01_DefaultProfile: the rule side of the rows 4 to 32.
-func TestAcceptance01_DefaultProfile(t *testing.T) {
+// TestAcceptance01_DefaultRules: the rule side of the rows 4 to 32.
+func TestAcceptance01_DefaultRules(t *testing.T) {
 	f := shipped(t)
 	asked(t, f, map[string]string{
 		"GETINFO version": "GETINFO version", "GETINFO net/listeners/socks": "GETINFO net/listeners/socks", "GETINFO status/circuit-established": "GETINFO status/circuit-established",
@@ -91,9 +91,9 @@ func TestAcceptance01_DefaultProfile(t *testing.T) {
 	}
 }
 
-// TestAcceptance02_Examples: the rule side of the rows 42 to 72, and of the
+// TestAcceptance02_ExampleRules: the rule side of the rows 42 to 72, and of the
 // events in 78 to 83.
-func TestAcceptance02_Examples(t *testing.T) {
+func TestAcceptance02_ExampleRules(t *testing.T) {
 	const id, key = "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid", "QUJD+/=="
 	const ca = "10.152.152.11"
 	for name, lines := range map[string]map[string]string{
@@ -137,9 +137,9 @@ func TestAcceptance02_Examples(t *testing.T) {
 	}
 }
 
-// TestAcceptance05_Bytes: no byte but printable ASCII gets into an argument; and
+// TestAcceptance05_RuleBytes: no byte but printable ASCII gets into an argument; and
 // Python's blanks are not in \S, whatever RE2 thinks.
-func TestAcceptance05_Bytes(t *testing.T) {
+func TestAcceptance05_RuleBytes(t *testing.T) {
 	const text = `NEW:(\S+) Port=9999,(\S+)`
 	f := one(t, "- commands: {ADD_ONION: [{pattern: '"+text+"', replacement: 'NEW:{} Port=9999,{client-address}:{}'}], ANY: ['(?s).*']}")
 	p, err := compilePattern(text)
