@@ -51,6 +51,18 @@ func write(t testing.TB, root fsx.Root, path, text string) {
 	}
 }
 
+// builtMerger is the program as it is installed.
+func builtMerger(t testing.TB) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "onion-grater-merger")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "../../cmd/onion-grater-merger")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return program
+}
+
 // BenchmarkMerge: the merger with all profiles, in this process.
 func BenchmarkMerge(b *testing.B) {
 	root := everythingEnabled(b)
@@ -65,12 +77,7 @@ func BenchmarkMerge(b *testing.B) {
 // BenchmarkMergerProcess: the same from exec to exit, beside an empty program.
 func BenchmarkMergerProcess(b *testing.B) {
 	root := everythingEnabled(b)
-	program := filepath.Join(b.TempDir(), "onion-grater-merger")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "../../cmd/onion-grater-merger")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("%v\n%s", err, out)
-	}
+	program := builtMerger(b)
 	for name, args := range map[string][]string{"merge": {"--root", string(root)}, "version": {"--version"}} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

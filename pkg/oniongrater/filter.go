@@ -74,8 +74,15 @@ type Decision struct {
 }
 
 // Match decides one command. The name is in upper case, the arguments are as
-// typed, without the separator before them.
+// typed, without the separator before them. Other bytes than printable ASCII
+// are never allowed: `.` and \S match some at which Tor splits or ends a line
+// (defect 2).
 func (f *Filter) Match(name, arguments string, values Values) (Decision, bool) {
+	for i := range len(arguments) {
+		if arguments[i] < ' ' || arguments[i] > '~' {
+			return Decision{}, false
+		}
+	}
 	if c := f.commands[name]; c != nil {
 		if c.disabled {
 			return Decision{}, false

@@ -58,6 +58,7 @@ const (
 	patternMax = 8192 // bytes
 	repeatMax  = 1000 // RE2's own
 	depthMax   = 100  // of groups
+	sizeMax    = 4000 // characters, as often as they are repeated: what one line may cost
 )
 
 // compilePattern reads a pattern in Python's syntax and writes it anew in
@@ -72,7 +73,7 @@ func compilePattern(text string) (*pattern, error) {
 		return nil, fmt.Errorf("the pattern is no valid UTF-8")
 	}
 	s := &scanner{text: text, names: map[string]bool{}, plain: true}
-	if err := s.alternatives(0); err != nil {
+	if _, err := s.alternatives(0); err != nil {
 		return nil, err
 	}
 	if !s.end() {
@@ -122,6 +123,7 @@ type item struct {
 	kind    itemKind
 	empties bool   // it can match nothing
 	groups  int    // groups inside
+	size    int    // how many characters it stands for at most, or at least if there is no most
 	wide    bool   // one character, and a blank is among those it matches
 	source  string // as written
 }
@@ -135,25 +137,24 @@ const (
 	repeated
 )
 
-// alternatives reads up to the end of the group or of the text.
-func (s *scanner) alternatives(depth int) error {
-	_, err := s.branches(depth)
-	return err
-}
-
-// branches is alternatives, and tells whether one of them can match nothing.
-func (s *scanner) branches(depth int) (empties bool, err error) {
+// alternatives reads up to the end of the group or of the text, and tells
+// whether one of them can match nothing, and the size of all together.
+func (s *scanner) alternatives(depth int) (all item, err error) {
 	if depth > depthMax {
-		return false, &UnsupportedError{"(", fmt.Sprintf("groups are nested deeper than %d", depthMax), ""}
+		return all, &UnsupportedError{"(", fmt.Sprintf("groups are nested deeper than %d", depthMax), ""}
 	}
+	all.kind = atom
 	for first := true; ; first = false {
-		e, err := s.sequence(depth, first && depth == 0)
+		one, err := s.sequence(depth, first && depth == 0)
 		if err != nil {
-			return false, err
+			return all, err
 		}
-		empties = empties || e
+		all.empties = all.empties || one.empties
+		if all.size += one.size; all.size > sizeMax {
+			return all, fmt.Errorf("the pattern stands for more than %d characters; repeat less, or use * or +", sizeMax)
+		}
 		if !s.skip("|") {
-			return empties, nil
+			return all, nil
 		}
 		s.plain = false
 		s.out.WriteString("|")
@@ -162,14 +163,18 @@ func (s *scanner) branches(depth int) (empties bool, err error) {
 
 // sequence reads one alternative. Flags for the whole pattern may stand where
 // start is true, before anything else.
-func (s *scanner) sequence(depth int, start bool) (empties bool, err error) {
+func (s *scanner) sequence(depth int, start bool) (all item, err error) {
 	last := item{}
-	empties = true
+	all.empties = true
+	add := func() {
+		all.empties = all.empties && (last.kind == nothing || last.empties)
+		all.size += last.size
+	}
 	for !s.end() && !s.peek("|") && !s.peek(")") {
 		if start {
 			flags, err := s.globalFlags()
 			if err != nil {
-				return false, err
+				return all, err
 			}
 			if flags {
 				continue
@@ -179,20 +184,20 @@ func (s *scanner) sequence(depth int, start bool) (empties bool, err error) {
 		begin := s.at
 		repeat, err := s.repetition(last)
 		if err != nil {
-			return false, err
+			return all, err
 		}
 		if repeat != nil {
-			// Only the last item can have become empty by this.
 			last = *repeat
 			continue
 		}
-		empties = empties && (last.kind == nothing || last.empties)
+		add()
 		if last, err = s.single(depth); err != nil {
-			return false, err
+			return all, err
 		}
 		last.source = s.since(begin)
 	}
-	return empties && (last.kind == nothing || last.empties), nil
+	add()
+	return all, nil
 }
 
 // single reads one item, without what repeats it.
@@ -210,7 +215,7 @@ func (s *scanner) single(depth int) (item, error) {
 		s.at++
 		s.plain = false
 		s.out.WriteByte('.')
-		return item{kind: atom, wide: true}, nil
+		return item{kind: atom, size: 1, wide: true}, nil
 	case '^', '$':
 		s.at++
 		s.plain = false
@@ -229,7 +234,7 @@ func (s *scanner) char(r rune) (item, error) {
 	}
 	s.literal.WriteRune(r)
 	s.out.WriteString(regexp.QuoteMeta(string(r)))
-	return item{kind: atom}, nil
+	return item{kind: atom, size: 1}, nil
 }
 
 // foreignFold refuses letters beyond ASCII where case does not count: Python
@@ -283,7 +288,7 @@ func (s *scanner) repetition(last item) (*item, error) {
 	if last.wide && high < 0 && s.greedy == "" {
 		s.greedy = last.source + s.since(begin)
 	}
-	return &item{kind: repeated, empties: last.empties || low == 0, groups: last.groups, source: last.source + s.since(begin)}, nil
+	return &item{kind: repeated, empties: last.empties || low == 0, groups: last.groups, size: last.size * max(low, high, 1), source: last.source + s.since(begin)}, nil
 }
 
 func (s *scanner) writeRepeat(low, high int) {

@@ -52,7 +52,7 @@ func (s *scanner) category(set string, wide bool) item {
 	s.at++
 	s.plain = false
 	s.out.WriteString(set)
-	return item{kind: atom, wide: wide}
+	return item{kind: atom, size: 1, wide: wide}
 }
 
 // escapedChar reads an escape that stands for one character, alike in a class
@@ -181,7 +181,7 @@ func (s *scanner) class() (item, error) {
 	s.out.WriteByte(']')
 	// A class that is a blank alone, as in `[ ]+`, holds no further arguments.
 	source := s.since(begin)
-	return item{kind: atom, wide: blank != negated && source != "[ ]"}, nil
+	return item{kind: atom, size: 1, wide: blank != negated && source != "[ ]"}, nil
 }
 
 // member reads a character, a range or a category, and tells whether a blank

@@ -69,7 +69,7 @@ func (s *scanner) group(depth int) (item, error) {
 		s.groups++
 		s.out.WriteByte('(')
 	}
-	empties, err := s.branches(depth + 1)
+	inner, err := s.alternatives(depth + 1)
 	if err != nil {
 		return item{}, err
 	}
@@ -77,7 +77,8 @@ func (s *scanner) group(depth int) (item, error) {
 		return item{}, &UnsupportedError{s.text[begin:], "the group is not closed", `write \( if the character is meant`}
 	}
 	s.out.WriteByte(')')
-	return item{kind: atom, empties: empties, groups: s.groups - before}, nil
+	inner.groups = s.groups - before
+	return inner, nil
 }
 
 // named reads the name of a group, which has no meaning but must be right.

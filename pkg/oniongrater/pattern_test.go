@@ -40,7 +40,7 @@ func TestPatternRefused(t *testing.T) {
 			t.Errorf("%q: %q", c.text, text)
 		}
 	}
-	for _, text := range []string{strings.Repeat("a", patternMax+1), "a\xff", `(?:a{1000}){1000}`} {
+	for _, text := range []string{strings.Repeat("a", patternMax+1), "a\xff", `(?:a{1000}){1000}`, `(?:ab|c{999}){5}`, strings.Repeat("a{1000}", 5)} {
 		if _, err := compilePattern(text); err == nil {
 			t.Errorf("%.20q is accepted", text)
 		}
