@@ -148,6 +148,9 @@ func (p *proxy) listenAt(ctx context.Context, a netip.Addr) (*net.TCPListener, e
 func (p *proxy) serve(ctx context.Context, listeners []*net.TCPListener) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGHUP, unix.SIGUSR1)
+	defer signal.Stop(signals)
 	var running sync.WaitGroup
 	spawn := func(f func()) {
 		running.Add(1)
@@ -167,9 +170,6 @@ func (p *proxy) serve(ctx context.Context, listeners []*net.TCPListener) {
 	if p.o.complain {
 		p.log.print("warning: --complain is on: nothing is filtered, clients can learn and change everything")
 	}
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, unix.SIGHUP, unix.SIGUSR1)
-	defer signal.Stop(signals)
 	for _, l := range listeners {
 		spawn(func() { p.accept(ctx, l, spawn) })
 	}

@@ -49,6 +49,7 @@ type rig struct {
 	ns   *netlab.Namespace
 	root fsx.Root
 	o    options
+	env  []string
 	log  *logBuffer
 	p    *proxy
 	tor  *tortest.Tor // scripted
@@ -201,7 +202,7 @@ func (r *rig) startTor() {
 // start starts the proxy.
 func (r *rig) start() *rig {
 	r.t.Helper()
-	r.p = newProxy(r.o, cli.Env{Args: []string{"onion-grater"}, Stdout: io.Discard, Stderr: r.log, Now: time.Now}, r.root)
+	r.p = newProxy(r.o, cli.Env{Args: []string{"onion-grater"}, Environ: r.env, Stdout: io.Discard, Stderr: r.log, Now: time.Now}, r.root)
 	r.p.dial = func(ctx context.Context, network, address string) (c net.Conn, err error) {
 		err = r.ns.Do(func() error {
 			c, err = (&net.Dialer{}).DialContext(ctx, network, address)
