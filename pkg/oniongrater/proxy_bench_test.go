@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package oniongrater
+
+import (
+	"bufio"
+	"encoding/hex"
+	"flag"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// original is a path of the program that ours takes the place of: figures of
+// both come from the same run then.
+var original = flag.String("original", "", "path of the original onion-grater, to be measured too")
+
+// contestants are the programs to measure, by name.
+func contestants(b *testing.B) map[string][]string {
+	b.Helper()
+	ours := filepath.Join(b.TempDir(), "onion-grater")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", ours, "whonix-networking/cmd/onion-grater")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	out := map[string][]string{"ours": {ours}}
+	if *original != "" {
+		out["original"] = []string{"/usr/bin/python3", "-IBu", *original}
+	}
+	return out
+}
+
+// gateway is a rig with a real tor on the port that both programs know, and the
+// default profile in use.
+func gateway(b *testing.B) *rig {
+	b.Helper()
+	r := newRig(b)
+	r.filter(mergedProfiles(b))
+	r.runTorAt("9052", "DisableNetwork 1")
+	return r
+}
+
+// program starts a program in the namespace, where it finds the rig's /etc, and
+// waits until it takes connections. It returns its pid, how long that took from
+// exec on, and how to end it.
+func (r *rig) program(words []string) (pid int, took time.Duration, stop func()) {
+	r.t.Helper()
+	words = append(slices.Clone(words), "--listen-address", gatewayAddr, "--listen-port", "9051", "--control-cookie-path", r.root.Path(defaultCookie))
+	args := append([]string{"--mount", "--propagation", "private", "/bin/sh", "-c", `mount --bind "$0" /etc && echo && read -r go && exec "$@"`, r.root.Path("/etc")}, words...)
+	cmd := exec.Command("unshare", args...)
+	in, err1 := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	if err1 != nil || err2 != nil {
+		r.t.Fatal(err1, err2)
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	quit, ended := make(chan struct{}), make(chan struct{})
+	started := make(chan error)
+	go func() { // Pdeathsig is about the thread that started it
+		defer close(ended)
+		_ = r.ns.Do(func() error {
+			err := cmd.Start()
+			started <- err
+			if err == nil {
+				<-quit
+				_ = cmd.Process.Kill()
+				_ = cmd.Wait()
+			}
+			return err
+		})
+	}()
+	if err := <-started; err != nil {
+		r.t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		r.t.Fatal(err)
+	}
+	err := r.ns.Do(func() error {
+		begin := time.Now()
+		end := begin.Add(patience)
+		if _, err := io.WriteString(in, "\n"); err != nil {
+			return err
+		}
+		for {
+			c, err := net.Dial("tcp", gatewayAddr+":9051")
+			if err == nil {
+				took = time.Since(begin)
+				return c.Close()
+			}
+			if time.Now().After(end) {
+				return err
+			}
+			time.Sleep(100 * time.Microsecond) // the original tells nobody when it is ready
+		}
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return cmd.Process.Pid, took, func() {
+		close(quit)
+		<-ended
+	}
+}
+
+// direct is a logged-in connection to Tor itself.
+func (r *rig) direct() *workstation {
+	r.t.Helper()
+	c := r.dialTo("127.0.0.1", "127.0.0.1:9052")
+	cookie, err := r.root.ReadFile(defaultCookie, fileMax)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	c.want("AUTHENTICATE "+hex.EncodeToString(cookie), "250 OK")
+	return c
+}
+
+// roundTrip is how long a command takes.
+func (c *workstation) roundTrip() time.Duration {
+	begin := time.Now()
+	if _, err := io.WriteString(c.c, "GETINFO version\r\n"); err != nil {
+		c.t.Fatal(err)
+	}
+	for {
+		l, err := c.r.ReadSlice('\n')
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if l[3] == ' ' {
+			return time.Since(begin)
+		}
+	}
+}
+
+func median(d []time.Duration) time.Duration {
+	slices.Sort(d)
+	return d[len(d)/2]
+}
+
+func micro(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
+
+// BenchmarkProxyCommand: what a command costs more than at the bare control port,
+// at the median. Both are asked in turn.
+func BenchmarkProxyCommand(b *testing.B) {
+	r := gateway(b)
+	direct := r.direct()
+	for name, words := range contestants(b) {
+		b.Run(name, func(b *testing.B) {
+			_, _, stop := r.program(words)
+			defer stop()
+			proxied := r.dial(client11)
+			proxied.ask("GETINFO version")
+			var bare, through []time.Duration
+			for range max(b.N, 2000) {
+				bare = append(bare, direct.roundTrip())
+				through = append(through, proxied.roundTrip())
+			}
+			b.ReportMetric(micro(median(bare)), "bare-µs")
+			b.ReportMetric(micro(median(through)), "through-µs")
+			b.ReportMetric(micro(median(through)-median(bare)), "added-µs")
+		})
+	}
+}
+
+// BenchmarkProxyStart: from exec to the first connection that is taken.
+func BenchmarkProxyStart(b *testing.B) {
+	r := gateway(b)
+	for name, words := range contestants(b) {
+		b.Run(name, func(b *testing.B) {
+			var took []time.Duration
+			for range min(max(b.N, 20), 100) {
+				_, one, stop := r.program(words)
+				took = append(took, one)
+				stop()
+			}
+			b.ReportMetric(micro(median(took))/1e3, "start-ms")
+		})
+	}
+}
+
+// BenchmarkProxySession: from connecting to the reply to the first command.
+func BenchmarkProxySession(b *testing.B) {
+	r := gateway(b)
+	for name, words := range contestants(b) {
+		b.Run(name, func(b *testing.B) {
+			_, _, stop := r.program(words)
+			defer stop()
+			var took []time.Duration
+			err := r.ns.Do(func() error {
+				for range min(max(b.N, 50), 500) {
+					begin := time.Now()
+					c, err := net.Dial("tcp", gatewayAddr+":9051")
+					if err != nil {
+						return err
+					}
+					_, _ = io.WriteString(c, "AUTHENTICATE\r\n")
+					if _, err := bufio.NewReader(c).ReadString('\n'); err != nil {
+						return err
+					}
+					took = append(took, time.Since(begin))
+					c.Close()
+				}
+				return nil
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(micro(median(took))/1e3, "setup-ms")
+		})
+	}
+}
+
+// BenchmarkProxyMemory: what 100 open sessions cost.
+func BenchmarkProxyMemory(b *testing.B) {
+	r := gateway(b)
+	for name, words := range contestants(b) {
+		b.Run(name, func(b *testing.B) {
+			for range b.N {
+				pid, _, stop := r.program(words)
+				var open []*workstation
+				for i := range 100 {
+					c := r.dial([]string{client11, client12}[i%2])
+					c.ask("AUTHENTICATE")
+					c.ask("GETINFO version")
+					open = append(open, c)
+				}
+				data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(status(b, string(data), "VmRSS")/1024, "RSS-MiB")
+				b.ReportMetric(status(b, string(data), "Threads"), "threads")
+				for _, c := range open {
+					c.c.Close()
+				}
+				stop()
+			}
+		})
+	}
+}
+
+// status is a number of /proc/PID/status.
+func status(b *testing.B, text, name string) float64 {
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(line, name+":"); ok {
+			n, err := strconv.Atoi(strings.Fields(rest)[0])
+			if err != nil {
+				b.Fatal(err)
+			}
+			return float64(n)
+		}
+	}
+	b.Fatalf("no %s", name)
+	return 0
+}
