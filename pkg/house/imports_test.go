@@ -25,7 +25,7 @@ const (
 func layers() map[string]int {
 	return map[string]int{
 		"cli": foundation, "fsx": foundation, "sd": foundation, "execx": foundation, "whonix": foundation, "elfx": foundation,
-		"confd": middle, "nft": middle, "session": middle, "seccomp": middle, "relay": middle, "socks5": middle,
+		"confd": middle, "nft": middle, "session": middle, "seccomp": middle, "relay": middle, "socks5": middle, "clock": middle,
 		"firewall": domain, "uwt": domain, "bindp": domain, "isolate": domain, "stackedtor": domain,
 		"netlab": tests, "tornet": tests, "lab": tests, "house": tests,
 	}
