@@ -26,8 +26,8 @@ func layers() map[string]int {
 	return map[string]int{
 		"cli": foundation, "fsx": foundation, "sd": foundation, "execx": foundation, "whonix": foundation, "elfx": foundation,
 		"confd": middle, "nft": middle, "session": middle, "seccomp": middle, "relay": middle, "socks5": middle, "clock": middle,
-		"firewall": domain, "uwt": domain, "bindp": domain, "isolate": domain, "stackedtor": domain,
-		"netlab": tests, "tornet": tests, "lab": tests, "house": tests,
+		"firewall": domain, "uwt": domain, "bindp": domain, "isolate": domain, "stackedtor": domain, "sdwdate": domain,
+		"netlab": tests, "clock/clocktest": tests, "tornet": tests, "lab": tests, "house": tests,
 	}
 }
 
