@@ -31,6 +31,7 @@ type order struct {
 	ID     int
 	Pool   int
 	Source source
+	Begun  time.Duration // on CLOCK_BOOTTIME
 }
 
 // settled is an order with what became of it.
@@ -198,7 +199,7 @@ func (c *cycle) more(now time.Duration, want func(*poolState) int) []order {
 			}
 			p.running++
 			p.hedge = now + hedgeAfter
-			o := order{ID: len(c.orders), Pool: i, Source: s}
+			o := order{ID: len(c.orders), Pool: i, Source: s, Begun: now}
 			c.orders = append(c.orders, o)
 			out = append(out, o)
 		}
