@@ -45,6 +45,7 @@ type daemon struct {
 	ask       func(context.Context) (window, error) // of the consensus
 	db        qubesdb
 	hangup    chan os.Signal
+	ready     preparer // nil: the script, or our own check
 
 	conf       conf
 	message    string   // that is shown

@@ -129,6 +129,9 @@ func (d *daemon) notPrepared(code int, text string) {
 
 // preparation is the script where it is to be run, or our own check.
 func (d *daemon) preparation() preparer {
+	if d.ready != nil {
+		return d.ready
+	}
 	if scriptReady(d.root, d.conf.Preparation) {
 		return runScript(d.root, d.env)
 	}
