@@ -33,8 +33,11 @@ func floorOverrides() []string {
 	return []string{"/usr/local/etc/minimum-unixtime.override", "/etc/minimum-unixtime.override"}
 }
 
+// releaseFile is the earliest time that a release of the distribution knows.
+const releaseFile = "/usr/share/timesanitycheck/minimum_unixtime"
+
 func floorFiles() []string {
-	return []string{"/usr/share/timesanitycheck/minimum_unixtime", floorFile, "/etc/minimum-unixtime", "/usr/local/etc/minimum-unixtime"}
+	return []string{releaseFile, floorFile, "/etc/minimum-unixtime", "/usr/local/etc/minimum-unixtime"}
 }
 
 // bounds are the times between which a time must lie.
@@ -93,6 +96,19 @@ func loadBounds(root fsx.Root) (b bounds, notices []string, err error) {
 		}
 	}
 	return b, notices, nil
+}
+
+// releaseBounds are the times that are possible at all, whatever this machine
+// has seen: what timesanitycheck holds the clock against.
+func releaseBounds(root fsx.Root) bounds {
+	b := bounds{builtinFloor, builtinCeiling}
+	if t, err := readUnixtime(root, releaseFile); err == nil {
+		b.Floor = t
+	}
+	if t, err := readUnixtime(root, ceilingFile); err == nil {
+		b.Ceiling = t
+	}
+	return b
 }
 
 // verdict is what a check says of a time.

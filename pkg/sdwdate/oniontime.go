@@ -108,7 +108,16 @@ func (c *check) staticCheck() (code int, done bool) {
 		return prepareUser, true
 	}
 	c.bounds = b
-	switch c.static = b.judge(c.now.Unix()); c.static {
+	b = releaseBounds(c.d.root)
+	switch now := c.now.Unix(); {
+	case now < b.Floor:
+		c.static = slow
+	case now > b.Ceiling:
+		c.static = fast
+	default:
+		c.static = sane
+	}
+	switch c.static {
 	case slow:
 		c.say("Static Time Sanity Check: The clock is slow. (Current time is less than the minimum time '%s'.)", human(b.Floor))
 	case fast:

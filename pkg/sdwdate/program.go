@@ -43,7 +43,9 @@ type options struct {
 const runtimeFolder = "/run/sdwdate"
 
 // Daemon is the program sdwdate.
-func Daemon(root fsx.Root) func(context.Context, cli.Env) error {
+func Daemon(ctx context.Context, env cli.Env) error { return daemonAt(fsx.Host)(ctx, env) }
+
+func daemonAt(root fsx.Root) func(context.Context, cli.Env) error {
 	return func(ctx context.Context, env cli.Env) error {
 		var o options
 		flags := pflag.NewFlagSet(env.Name(), pflag.ContinueOnError)

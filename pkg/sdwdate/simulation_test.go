@@ -410,7 +410,7 @@ func TestScenarioTroubledServers(t *testing.T) {
 func TestScenarioAccuracy(t *testing.T) {
 	var errors []time.Duration
 	w := newWorld(t, 9, 0)
-	for range 300 {
+	for range 100 {
 		w.clock.SetByOther(time.Duration(w.draw(int64(10*time.Second))) - 5*time.Second)
 		if err := w.status.remove(fileFirstSuccess); err != nil {
 			t.Fatal(err)
@@ -434,14 +434,14 @@ func TestScenarioDeadServer(t *testing.T) {
 		w := newWorld(t, 3, 0)
 		w.net.servers[w.pools[0][0]].silent = dead
 		var sum time.Duration
-		for range 200 {
+		for range 60 {
 			begin := w.clock.World()
 			if err := w.once(); err != nil {
 				t.Fatal(err)
 			}
 			sum += w.clock.World().Sub(begin)
 		}
-		return sum / 200
+		return sum / 60
 	}
 	without, with := total(false), total(true)
 	t.Logf("a round takes %v, with a dead server %v", without, with)

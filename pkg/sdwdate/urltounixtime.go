@@ -51,7 +51,11 @@ type fetchArgs struct {
 }
 
 // URLToUnixtime is the program url-to-unixtime: one URL, one time.
-func URLToUnixtime(root fsx.Root) func(context.Context, cli.Env) error {
+func URLToUnixtime(ctx context.Context, env cli.Env) error {
+	return urlToUnixtimeAt(fsx.Host)(ctx, env)
+}
+
+func urlToUnixtimeAt(root fsx.Root) func(context.Context, cli.Env) error {
 	return func(ctx context.Context, env cli.Env) error {
 		args, err := parseFetchArgs(env)
 		if errors.Is(err, pflag.ErrHelp) {
