@@ -158,3 +158,8 @@ func Restore(c Clock, root fsx.Root, path string) (done string, err error) {
 	}
 	return done, root.Remove(path)
 }
+
+// Left is what remains of the correction, if it is still under way.
+func (l Lease) Left(now Sample) time.Duration {
+	return l.Offset - scale(now.Raw-l.Raw, float64(l.Set-l.Tick)*TickPPM/1e6)
+}

@@ -29,8 +29,8 @@ type Simulated struct {
 
 	mu      sync.Mutex
 	world   time.Time     // what time it really is
-	raw     time.Duration // the four clocks
-	slewed  float64       // CLOCK_MONOTONIC minus raw, in nanoseconds
+	raw     float64       // CLOCK_MONOTONIC_RAW, in nanoseconds
+	slewed  float64       // CLOCK_MONOTONIC minus that
 	slept   time.Duration // CLOCK_BOOTTIME minus CLOCK_MONOTONIC
 	setting time.Time     // CLOCK_REALTIME minus CLOCK_BOOTTIME, on time's scale
 	state   Discipline
@@ -54,7 +54,7 @@ const uptime = 100 * time.Second
 func NewSimulated(now time.Time, wrong time.Duration) *Simulated {
 	return &Simulated{
 		world:   now,
-		raw:     uptime,
+		raw:     float64(uptime),
 		setting: now.Add(wrong - uptime),
 		state:   Discipline{Tick: NormalTick, Status: unix.STA_UNSYNC},
 	}
@@ -142,12 +142,12 @@ func (s *Simulated) pass(d time.Duration) {
 			rate += math.Copysign(SinglePPM, s.left)
 			part = min(part, time.Duration(math.Ceil(math.Abs(s.left)*1e6/SinglePPM)))
 		}
-		raw := scale(part, 1+s.Drift/1e6)
+		raw := float64(part) * (1 + s.Drift/1e6)
 		s.world = s.world.Add(part)
 		s.raw += raw
-		s.slewed += float64(raw) * rate / 1e6
+		s.slewed += raw * rate / 1e6
 		if s.left != 0 {
-			done := min(float64(raw)*SinglePPM/1e6, math.Abs(s.left))
+			done := min(raw*SinglePPM/1e6, math.Abs(s.left))
 			s.left -= math.Copysign(done, s.left)
 			if math.Abs(s.left) < 1 {
 				s.left = 0
@@ -197,9 +197,9 @@ func (s *Simulated) announce() {
 }
 
 func (s *Simulated) sample() Sample {
-	mono := s.raw + time.Duration(s.slewed)
+	mono := time.Duration(s.raw + s.slewed)
 	boot := mono + s.slept
-	return Sample{Real: s.setting.Add(boot), Monotonic: mono, Boot: boot, Raw: s.raw}
+	return Sample{Real: s.setting.Add(boot), Monotonic: mono, Boot: boot, Raw: time.Duration(s.raw)}
 }
 
 // Now is the simulated CLOCK_REALTIME.

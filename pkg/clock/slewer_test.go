@@ -46,17 +46,3 @@ func (r *rig) wait(t *testing.T, d time.Duration) (Wake, Change) {
 	}
 	return w, c
 }
-
-func TestLargeOffset(t *testing.T) {
-	for _, wrong := range []time.Duration{-7 * time.Second, 7 * time.Second, -time.Hour, time.Minute} {
-		r := newRig(t, wrong, Daemon())
-		plan, err := r.Start(-wrong)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.wait(t, plan.Takes+time.Minute)
-		if off := r.Wrong(); off.Abs() > 2*time.Millisecond {
-			t.Errorf("%v: %v left after %v: %v", wrong, off, plan, r.Calls())
-		}
-	}
-}
