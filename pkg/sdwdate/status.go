@@ -96,6 +96,7 @@ func (s statusFolder) write(text string) error {
 		return err
 	}
 	defer f.Close()
+	defer alone(f)()
 	old, err := io.ReadAll(io.LimitReader(f, statusMax))
 	if err != nil {
 		return err
@@ -113,6 +114,34 @@ func (s statusFolder) write(text string) error {
 	}
 	_, err = f.WriteAt([]byte(text), 0)
 	return err
+}
+
+// How long to wait for readers to close the file; one that keeps it open cannot
+// stop us.
+const (
+	leaseLimit = time.Second
+	leaseSpin  = 1000 // times, before it pauses
+	leasePause = time.Millisecond
+)
+
+// alone waits until nobody else has the file open, and keeps others from opening
+// it until the function that it returns is called: a write lease, see fcntl(2).
+// A write is not atomic by itself: whoever reads meanwhile can get the begin of
+// the new content and the end of the old one.
+func alone(f *os.File) (release func()) {
+	end := time.Now().Add(leaseLimit)
+	for i := 0; ; i++ {
+		if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err == nil {
+			return func() {
+				_, _ = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK) // closing releases it too
+			}
+		} else if !errors.Is(err, unix.EAGAIN) || time.Now().After(end) {
+			return func() {}
+		}
+		if i > leaseSpin {
+			time.Sleep(leasePause)
+		}
+	}
 }
 
 // create makes an empty file, in place.
