@@ -15,7 +15,8 @@ const (
 	atOnce      = 2
 	atMost      = 4 // under way in one pool
 	hedgeAfter  = 20 * time.Second
-	allTimeouts = 5 // failures, timeouts all, after which the network is to blame
+	blamed      = 3 // failures, timeouts all, for which the network is to blame
+	hopeless    = 6 // such failures end the cycle, however many are allowed
 )
 
 // Statuses of answers, as in the original's lists.
@@ -108,7 +109,7 @@ func (c *cycle) settle(s settled, now time.Duration) []order {
 	c.failed++
 	c.log(levelInfo, fmt.Sprintf("failed_urls: %d allowed_failures: %d", c.failed, c.allowed))
 	switch {
-	case c.failed >= allTimeouts && c.all(statusTimeout):
+	case c.all(statusTimeout) && (c.failed >= hopeless || c.failed >= blamed && c.failed > c.allowed):
 		c.fail(text()[msgTimeout])
 	case c.failed > c.allowed:
 		c.fail(msgGivingUp)
