@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
-	"path"
 	"strconv"
 	"strings"
 	"syscall"
@@ -197,54 +196,3 @@ func (s *sclockadj) status() error {
 	_, err = fmt.Fprintf(s.env.Stdout, "remaining: %d ns\n", left)
 	return err
 }
-
-// statusDir is where the status files are.
-const statusDir = "/run/sdwdate"
-
-// prepareStatus makes the folder of the status files where it is missing, for
-// the account of the daemon. One that is there is left as it is (D31).
-func prepareStatus(root fsx.Root) error {
-	const mode = 0o755
-	if root.Exists(statusDir) {
-		return nil
-	}
-	if err := root.MkdirAll(statusDir, mode); err != nil {
-		return err
-	}
-	uid, gid, ok := daemonAccount(root)
-	if !ok || os.Geteuid() != 0 {
-		return nil
-	}
-	f, err := os.OpenFile(root.Path(statusDir), unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Chown(uid, gid)
-}
-
-// daemonAccount is the account sdwdate, if there is one.
-func daemonAccount(root fsx.Root) (uid, gid int, ok bool) {
-	const (
-		name    = "sdwdate"
-		sizeMax = 16 << 20
-		fields  = 7 // passwd(5)
-	)
-	data, err := root.ReadFile("/etc/passwd", sizeMax)
-	if err != nil {
-		return 0, 0, false
-	}
-	for line := range strings.Lines(string(data)) {
-		f := strings.Split(strings.TrimSpace(line), ":")
-		if len(f) != fields || f[0] != name {
-			continue
-		}
-		uid, uidErr := strconv.Atoi(f[2])
-		gid, gidErr := strconv.Atoi(f[3])
-		return uid, gid, uidErr == nil && gidErr == nil
-	}
-	return 0, 0, false
-}
-
-// inStatus is a file in the folder of the status.
-func inStatus(name string) string { return path.Join(statusDir, name) }
