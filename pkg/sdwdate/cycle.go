@@ -12,11 +12,11 @@ import (
 // How a pool is asked: by two requests at once, so that one dead server costs
 // nothing, and by one more whenever nothing good has come for a while.
 const (
-	atOnce      = 2
-	atMost      = 4 // under way in one pool
-	hedgeAfter  = 20 * time.Second
-	blamed      = 3 // failures, timeouts all, for which the network is to blame
-	hopeless    = 6 // such failures end the cycle, however many are allowed
+	atOnce     = 2
+	atMost     = 4 // under way in one pool
+	hedgeAfter = 20 * time.Second
+	blamed     = 3 // failures, timeouts all, for which the network is to blame
+	hopeless   = 6 // such failures end the cycle, however many are allowed
 )
 
 // Statuses of answers, as in the original's lists.

@@ -17,6 +17,12 @@ const (
 	daemonAction = "sdwdate-libexec"
 )
 
+const wrapperUsage = `usage: %[1]s --status | --json | --check-config | --show-pools | --check-netvm
+       %[1]s
+Asks the daemon's program something, or has the daemon started.
+  --version  print the version
+`
+
 // Wrapper is /usr/bin/sdwdate: what needs no privilege is done by the daemon's
 // program at once; starting it by hand is advised against, and done through
 // privleap.
@@ -24,6 +30,10 @@ func Wrapper(_ context.Context, env cli.Env) error { return wrapperAt(fsx.Host, 
 
 func wrapperAt(root fsx.Root, replace func(path string, argv, environ []string) error) func(cli.Env) error {
 	return func(env cli.Env) error {
+		if len(env.Args) == 2 && (env.Args[1] == "--help" || env.Args[1] == "-h") {
+			fmt.Fprintf(env.Stdout, wrapperUsage, env.Name())
+			return nil
+		}
 		path, argv := leaprunPath, []string{leaprunPath, daemonAction}
 		if harmless(env.Args[1:]) {
 			path, argv = daemonPath, append([]string{daemonPath}, env.Args[1:]...)
@@ -38,6 +48,6 @@ func wrapperAt(root fsx.Root, replace func(path string, argv, environ []string) 
 
 // harmless reports whether the arguments only ask something.
 func harmless(args []string) bool {
-	questions := []string{"--status", "--json", "--check-config", "--show-pools", "--check-netvm", "--help", "-h"}
+	questions := []string{"--status", "--json", "--check-config", "--show-pools", "--check-netvm"}
 	return len(args) > 0 && !slices.ContainsFunc(args, func(a string) bool { return !slices.Contains(questions, a) })
 }
