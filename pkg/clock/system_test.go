@@ -48,7 +48,7 @@ func TestSystemReads(t *testing.T) {
 	if b.Monotonic < a.Monotonic || b.Raw < a.Raw || b.Boot < a.Boot || a.Boot < a.Monotonic-a.Spread || Between(a, b).Any() {
 		t.Errorf("%+v, then %+v", a, b)
 	}
-	if off := c.Now().Sub(time.Now()).Abs(); off > time.Minute {
+	if off := time.Until(c.Now()).Abs(); off > time.Minute {
 		t.Errorf("off by %v", off)
 	}
 }
