@@ -113,7 +113,7 @@ func (s *sclockadj) adjust(ctx context.Context, offset time.Duration) (err error
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, slewer.Close()) }() // also while it panics
+	defer func() { err = together(err, slewer.Close()) }() // also while it panics
 	ctx, caught := s.untilSignal(ctx)
 	_, err = slewer.Start(offset)
 	if errors.Is(err, fs.ErrNotExist) { // no folder for the lease
