@@ -25,9 +25,9 @@ const (
 func layers() map[string]int {
 	return map[string]int{
 		"cli": foundation, "fsx": foundation, "sd": foundation, "execx": foundation, "whonix": foundation, "elfx": foundation,
-		"confd": middle, "nft": middle, "session": middle, "seccomp": middle, "relay": middle, "socks5": middle, "clock": middle,
+		"confd": middle, "nft": middle, "session": middle, "seccomp": middle, "relay": middle, "socks5": middle, "clock": middle, "torctl": middle,
 		"firewall": domain, "uwt": domain, "bindp": domain, "isolate": domain, "stackedtor": domain, "sdwdate": domain,
-		"netlab": tests, "clock/clocktest": tests, "tornet": tests, "lab": tests, "house": tests,
+		"netlab": tests, "torctl/tortest": tests, "clock/clocktest": tests, "tornet": tests, "lab": tests, "house": tests,
 	}
 }
 
