@@ -6,7 +6,11 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"whonix-networking/pkg/clock/clocktest"
 )
+
+func init() { clocktest.Forbid() }
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){

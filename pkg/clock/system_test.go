@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"whonix-networking/pkg/clock/clocktest"
+	"whonix-networking/pkg/fsx"
 )
 
 func init() { clocktest.Forbid() }
@@ -48,7 +49,7 @@ func TestSystemReads(t *testing.T) {
 	if b.Monotonic < a.Monotonic || b.Raw < a.Raw || b.Boot < a.Boot || a.Boot < a.Monotonic-a.Spread || Between(a, b).Any() {
 		t.Errorf("%+v, then %+v", a, b)
 	}
-	if off := c.Now().Sub(time.Now()).Abs(); off > time.Minute {
+	if off := time.Until(c.Now()).Abs(); off > time.Minute {
 		t.Errorf("off by %v", off)
 	}
 }
@@ -80,4 +81,36 @@ func TestSystemWatch(t *testing.T) {
 	wait(ctx, time.Hour, Ended)
 	wait(ctx, time.Hour, Ended)
 	wait(context.Background(), time.Millisecond, Elapsed)
+}
+
+// TestSystemSlewer: on the machine's own clock everything works that needs no
+// capability, and nothing else does anything.
+func TestSystemSlewer(t *testing.T) {
+	root := fsx.Root(t.TempDir())
+	if err := root.MkdirAll("/run/sdwdate", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s, err := NewSlewer(Options{Clock: System(), Policy: Daemon(), Root: root, Lease: LeasePath, Log: func(line string) { t.Error(line) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wake, change, err := s.Wait(context.Background(), 20*time.Millisecond); wake != Elapsed || change.Any() || err != nil {
+		t.Errorf("%v, %+v, %v", wake, change, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(time.Millisecond, cancel)
+	if wake, _, err := s.Wait(ctx, time.Hour); wake != Ended || err != nil {
+		t.Errorf("%v, %v", wake, err)
+	}
+	for _, offset := range []time.Duration{time.Second, 10 * time.Second} {
+		if _, err := s.Start(offset); !errors.Is(err, unix.EPERM) || s.Active() || root.Exists(LeasePath) {
+			t.Errorf("%v: %v, want EPERM", offset, err)
+		}
+	}
+	if err := s.Jump(time.Second); !errors.Is(err, unix.EPERM) {
+		t.Errorf("%v, want EPERM", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 }

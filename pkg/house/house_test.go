@@ -235,3 +235,15 @@ func TestHelpAndVersion(t *testing.T) {
 		}
 	}
 }
+
+// TestClockIsSafe: the tests of whatever can set the clock cannot.
+func TestClockIsSafe(t *testing.T) {
+	for _, name := range commands(t) {
+		if !strings.Contains(text(t, "cmd/"+name+"/main.go"), `"whonix-networking/pkg/sdwdate"`) {
+			continue
+		}
+		if !strings.Contains(text(t, "cmd/"+name+"/main_test.go"), "\nfunc init() { clocktest.Forbid() }\n") {
+			t.Errorf("cmd/%s/main_test.go does not forbid it", name)
+		}
+	}
+}

@@ -46,7 +46,7 @@ func clockJump(ctx context.Context, env cli.Env, root fsx.Root, euid int) error 
 		fmt.Fprintf(env.Stdout, "%s: ERROR: Must be run as root (sudo)!\n", env.Args[0])
 		return &cli.Exit{Code: cli.CodeFailed}
 	}
-	return errors.Join(forgetCertificate(root), askForJump(root), systemctl(ctx, env, root, "--no-block", "restart", "sdwdate"))
+	return together(forgetCertificate(root), askForJump(root), systemctl(ctx, env, root, "--no-block", "restart", "sdwdate"))
 }
 
 // forgetCertificate lets root's anondate-set believe a certificate once more.
@@ -69,7 +69,7 @@ func askForJump(root fsx.Root) error {
 		return err
 	}
 	defer f.close()
-	return errors.Join(f.remove(fileCertificate), f.remove(fileFirstSuccess), f.create(fileJumpOnce))
+	return together(f.remove(fileCertificate), f.remove(fileFirstSuccess), f.create(fileJumpOnce))
 }
 
 // systemctl runs it with its output where ours goes.
@@ -81,4 +81,18 @@ func systemctl(ctx context.Context, env cli.Env, root fsx.Root, args ...string) 
 	ctx, cancel := context.WithTimeout(ctx, systemctlLimit)
 	defer cancel()
 	return execx.Cmd{Path: path, Args: append([]string{"--no-pager"}, args...), Stdout: env.Stdout, Stderr: env.Stderr}.Run(ctx)
+}
+
+// together is all errors in one line.
+func together(errs ...error) error {
+	var all error
+	for _, err := range errs {
+		switch {
+		case all == nil:
+			all = err
+		case err != nil:
+			all = fmt.Errorf("%w; %w", all, err)
+		}
+	}
+	return all
 }

@@ -158,7 +158,7 @@ func (o *observer) end(t *testing.T, ppm float64) {
 	close(o.stop)
 	o.done.Wait()
 	t.Logf("%d samples, at most %.0f ppm, back by %v", o.samples, o.rate, o.back)
-	if o.back > 0 || o.samples < 1000 || o.rate > ppm*1.05+300 {
+	if o.back > 0 || o.samples < 100 || o.rate > ppm*1.05+300 {
 		t.Errorf("%d samples, at most %.0f ppm (%.0f allowed), back by %v", o.samples, o.rate, ppm, o.back)
 	}
 }

@@ -113,7 +113,7 @@ func (s *sclockadj) adjust(ctx context.Context, offset time.Duration) (err error
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, slewer.Close()) }() // also while it panics
+	defer func() { err = together(err, slewer.Close()) }() // also while it panics
 	ctx, caught := s.untilSignal(ctx)
 	_, err = slewer.Start(offset)
 	if errors.Is(err, fs.ErrNotExist) { // no folder for the lease
@@ -147,16 +147,19 @@ func (s *sclockadj) untilSignal(ctx context.Context) (context.Context, func() in
 }
 
 // follow waits until nothing is left. The end is the kernel's, at its own rate,
-// and is looked for from time to time.
+// and is looked for from time to time. The kernel takes the last part for done
+// when it begins, and makes it in the next second.
 func (s *sclockadj) follow(ctx context.Context, slewer *clock.Slewer, caught func() int) error {
-	for {
+	for last := false; ; {
 		left, err := slewer.Left()
 		if err != nil {
 			return err
 		}
-		if left == 0 && !slewer.Active() {
+		none := left == 0 && !slewer.Active()
+		if none && last {
 			return nil
 		}
+		last = none
 		wake, change, err := slewer.Wait(ctx, time.Second)
 		switch {
 		case err != nil:

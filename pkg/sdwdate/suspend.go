@@ -4,7 +4,6 @@ package sdwdate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/syslog"
@@ -190,12 +189,12 @@ func (s *suspend) deleteConsensus(ctx context.Context) error {
 	err := s.systemctl(ctx, "stop", "tor")
 	_ = s.quiet(ctx, "stop", "vanguards")
 	for _, name := range []string{"cached-certs", "cached-microdesc-consensus", "cached-microdescs", "cached-microdescs.new"} {
-		err = errors.Join(err, s.root.Remove("/var/lib/tor/"+name))
+		err = together(err, s.root.Remove("/var/lib/tor/"+name))
 	}
 	if s.quiet(ctx, "is-enabled", "vanguards") == nil {
-		err = errors.Join(err, s.systemctl(ctx, "restart", "vanguards"))
+		err = together(err, s.systemctl(ctx, "restart", "vanguards"))
 	}
-	return errors.Join(err, s.systemctl(ctx, "restart", "tor"))
+	return together(err, s.systemctl(ctx, "restart", "tor"))
 }
 
 func (s *suspend) note(name string) {
