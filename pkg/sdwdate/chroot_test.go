@@ -412,3 +412,35 @@ func TestChildren(t *testing.T) {
 }
 
 func realClock() clock.Clock { return clock.System() }
+
+// BenchmarkRequests is the processor time of the six requests of a round, in
+// their processes, as the daemon starts them.
+func BenchmarkRequests(b *testing.B) {
+	const requests = 6
+	dir := b.TempDir()
+	build(b, dir, "url-to-unixtime")
+	p := newProxyTB(b, tellsTime(0))
+	k := newChildren(dir+"/url-to-unixtime", realClock())
+	proxy := p.Addr().(*net.TCPAddr).AddrPort()
+	spent := func() time.Duration {
+		var u unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_CHILDREN, &u); err != nil {
+			b.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	before := spent()
+	b.ResetTimer()
+	for range b.N {
+		for i := range requests {
+			k.start(order{ID: i, Source: source{URL: "http://" + onionName(i)}}, how{Proxy: proxy, Method: "auto"})
+		}
+		for range requests {
+			if out, ok := k.wait(context.Background(), realClock().Sample().Boot+time.Minute); !ok || out.Exit != 0 {
+				b.Fatalf("%+v", out)
+			}
+		}
+		k.running.Wait()
+	}
+	b.ReportMetric(float64((spent()-before).Microseconds())/1000/float64(b.N), "cpu-ms/round")
+}

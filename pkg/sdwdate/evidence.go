@@ -105,7 +105,7 @@ func (e evidence) consensus(f *finding) bool {
 }
 
 // errNoConsensus says that Tor has none yet.
-var errNoConsensus = errors.New("Tor has no consensus yet")
+var errNoConsensus = errors.New("no consensus in Tor yet")
 
 // parseWindow reads what Tor says of its consensus: two times in UTC.
 func parseWindow(after, until string) (window, error) {

@@ -125,12 +125,11 @@ func (n *network) stop() { n.events = nil }
 // world is a daemon in a simulated world.
 type world struct {
 	*daemon
-	t       *testing.T
-	clock   *clock.Simulated
-	net     *network
-	out     *bytes.Buffer
-	pools   [poolCount][]string
-	options string
+	t     *testing.T
+	clock *clock.Simulated
+	net   *network
+	out   *bytes.Buffer
+	pools [poolCount][]string
 }
 
 // newWorld has servers in each pool, all good, and a clock that is off by wrong.

@@ -39,7 +39,7 @@ func hostControl(root fsx.Root) controlPort {
 }
 
 // errUnreachable says that nobody answered at any address.
-var errUnreachable = errors.New("Tor's Control Port could not be reached")
+var errUnreachable = errors.New("the Control Port of Tor could not be reached")
 
 // open logs in at the first address that answers.
 func (c controlPort) open(ctx context.Context) (*torctl.Client, error) {
