@@ -11,6 +11,10 @@ import (
 	"whonix-networking/pkg/sd"
 )
 
+// slowest is how much longer a wait can take than it should while the clock is
+// slewed: CLOCK_BOOTTIME is too, by a tenth at most.
+const slowest = 8
+
 // How long to sleep between cycles.
 const (
 	sleepLeast  = time.Hour
@@ -48,7 +52,7 @@ func (d draw) sleep(failures int, firstSuccess bool) time.Duration {
 // when the clock makes a step, on SIGHUP, and with an error when the context
 // ends.
 func (d *daemon) wait(ctx context.Context, span time.Duration) (stepped clock.Change, err error) {
-	d.stage(span + time.Minute)
+	d.stage(span + span/slowest + time.Minute)
 	inner, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
