@@ -48,7 +48,8 @@ func Sclockadj(ctx context.Context, env cli.Env) error {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	defer signal.Stop(signals)
-	return (&sclockadj{env: env, clock: clock.System(), root: fsx.Host, signals: signals}).run(ctx)
+	// The caller's context ends on signals too, and does not tell on which.
+	return (&sclockadj{env: env, clock: clock.System(), root: fsx.Host, signals: signals}).run(context.WithoutCancel(ctx))
 }
 
 func (s *sclockadj) run(ctx context.Context) error {
@@ -142,7 +143,7 @@ func (s *sclockadj) untilSignal(ctx context.Context) (context.Context, func() in
 		if errors.As(context.Cause(ctx), &exit) {
 			return exit.Code
 		}
-		return 128 + int(unix.SIGTERM)
+		return cli.CodeFailed
 	}
 }
 
