@@ -444,3 +444,48 @@ func BenchmarkRequests(b *testing.B) {
 	}
 	b.ReportMetric(float64((spent()-before).Microseconds())/1000/float64(b.N), "cpu-ms/round")
 }
+
+// TestSystemCalls: the unit lets the programs make every call that they make.
+func TestSystemCalls(t *testing.T) {
+	allowed := map[string]bool{"execve": true} // of chroot(1), too
+	var expand func(set string)
+	expand = func(set string) {
+		for _, word := range strings.Fields(must(t, "systemd-analyze", "syscall-filter", set))[1:] {
+			if strings.HasPrefix(word, "@") {
+				expand(word)
+			}
+			allowed[word] = true
+		}
+	}
+	m := regexp.MustCompile(`(?m)^SystemCallFilter=(.*)$`).FindStringSubmatch(shipped(t, "systemd/system/sdwdate.service"))
+	for _, set := range append(strings.Fields(m[1]), "@default") {
+		expand(set)
+	}
+	c := newChroot(t)
+	p := newProxy(t, tellsTime(0))
+	c.configure(t, p.Addr(), "")
+	c.tor(t)
+	trace := filepath.Join(t.TempDir(), "trace")
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	if out, err := c.command(ctx, []string{"strace", "-f", "-qq", "-o", trace}, "--dry-run", "--once").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	data, err := os.ReadFile(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, data, _ = bytes.Cut(data, []byte(`execve("/usr/libexec/sdwdate/sdwdate"`)) // before it is chroot(1)
+	made := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^\d+ +(?:<\.\.\. )?([a-z_0-9]+)(?:\(| resumed)`).FindAllSubmatch(data, -1) {
+		made[string(m[1])] = true
+	}
+	for call := range made {
+		if !allowed[call] {
+			t.Errorf("%s is not let through", call)
+		}
+	}
+	if len(made) < 20 {
+		t.Errorf("only %d calls were seen", len(made))
+	}
+}

@@ -681,7 +681,8 @@ func endIn(t *testing.T, stage string, signal unix.Signal, code int) {
 	case <-time.After(time.Minute):
 		t.Fatal("it did not end")
 	}
-	if took := time.Since(begin); took > 2*time.Second {
+	const most = 2 * time.Second
+	if took := time.Since(begin); took > most+3*time.Second { // for a machine with much else to do
 		t.Errorf("ended after %v", took)
 	}
 	if cli.Code(err) != code {
