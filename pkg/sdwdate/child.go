@@ -157,6 +157,17 @@ func startPowerless(cmd *exec.Cmd) error {
 	return cmd.Start()
 }
 
+// dropAmbient makes sure that no program which this process starts gets its
+// capabilities, from whatever thread. It is not supported with cgo, where only
+// startPowerless counts.
+func dropAmbient() error {
+	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0, 0)
+	if errno != 0 && errno != syscall.ENOTSUP {
+		return errno
+	}
+	return nil
+}
+
 // bounded keeps the begin of what is written to it.
 type bounded struct {
 	data bytes.Buffer

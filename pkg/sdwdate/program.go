@@ -213,6 +213,9 @@ func serve(ctx context.Context, env cli.Env, root fsx.Root, o options) error {
 		return &cli.Exit{Code: 1}
 	}
 	d, err := hostDaemon(env, root, o)
+	if err == nil {
+		err = dropAmbient()
+	}
 	if err != nil {
 		log.errorf("%v", err)
 		return &cli.Exit{Code: 1}
