@@ -2,7 +2,12 @@
 
 package firewall
 
-import "whonix-networking/pkg/nft"
+import (
+	"fmt"
+
+	"whonix-networking/pkg/nft"
+	"whonix-networking/pkg/whonix"
+)
 
 // gatewayInput is what the gateway, or the host, takes in; the caller ends the
 // chain.
@@ -107,7 +112,7 @@ func (r *rules) internalInput() {
 			for _, p := range s.SocksPorts {
 				r.add(input, nft.Accept{}, from, tcp(p))
 			}
-			r.info("INFO: opening TCP port(s) 9152:9229 for user custom applications")
+			r.info(fmt.Sprintf("INFO: opening TCP port(s) %d:%d for user custom applications", whonix.CustomPortFirst, whonix.CustomPortLast))
 			r.add(input, nft.Accept{}, from, tcp(customPorts()))
 		}
 	}

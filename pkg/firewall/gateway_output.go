@@ -83,8 +83,7 @@ func (r *rules) gatewayNetworks() {
 // gatewayLocked rejects, before time is right, local ways into Tor (D7).
 func (r *rules) gatewayLocked() {
 	s, g := r.s, r.s.Gateway
-	r.note("INFO: not opening Internal TCP port(s): " + s.SocksPortsText +
-		", except 9108 for sdwdate, because firewall_mode_detected=timesync-fail-closed")
+	r.note("INFO: not opening Internal TCP port(s): " + s.SocksPortsText + exceptSdwdate())
 	r.lockedSocksPorts()
 	onLoopback := nft.OIfName{Interface: loopback}
 	for _, p := range []uint16{g.TransWorkstation, g.TransGateway} {

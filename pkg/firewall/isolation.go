@@ -18,7 +18,7 @@ import (
 )
 
 // isolationPort is the SocksPort of curl.
-const isolationPort = "9117"
+const isolationPort = whonix.CurlPortText
 
 // Where the test asks by which address it is seen.
 const (

@@ -3,6 +3,8 @@
 package firewall
 
 import (
+	"fmt"
+
 	"whonix-networking/pkg/nft"
 	"whonix-networking/pkg/whonix"
 )
@@ -149,6 +151,11 @@ func (r *rules) toEach(c nft.Chain, v nft.Verdict, nets []nft.Net, matches ...nf
 	for _, n := range nets {
 		r.add(c, v, append([]nft.Match{nft.DAddr{Net: n}}, matches...)...)
 	}
+}
+
+// exceptSdwdate ends a note on ports that stay shut before time is right.
+func exceptSdwdate() string {
+	return fmt.Sprintf(", except %d for sdwdate, because firewall_mode_detected=timesync-fail-closed", whonix.SdwdatePort)
 }
 
 // lockedSocksPorts rejects, before time is right, what would reach the network

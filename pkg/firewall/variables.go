@@ -158,7 +158,7 @@ func builtinSocksPorts() string {
 		if i > 0 {
 			b.WriteByte(' ')
 		}
-		b.WriteString(strconv.Itoa(int(p.Port)))
+		b.WriteString(strconv.Itoa(int(p.First)))
 	}
 	return b.String()
 }

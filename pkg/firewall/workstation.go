@@ -72,8 +72,7 @@ func (r *rules) inputReject() {
 func (r *rules) workstationLoopback() {
 	s := r.s
 	if s.Timesync {
-		r.note("INFO: not opening Internal TCP ports " + s.SocksPortsText +
-			", except 9108 for sdwdate, because firewall_mode_detected=timesync-fail-closed")
+		r.note("INFO: not opening Internal TCP ports " + s.SocksPortsText + exceptSdwdate())
 		r.lockedSocksPorts()
 	}
 	r.add(output, nft.Accept{}, nft.OIfName{Interface: loopback})

@@ -13,6 +13,7 @@ import (
 
 	"whonix-networking/pkg/cli"
 	"whonix-networking/pkg/fsx"
+	"whonix-networking/pkg/whonix"
 )
 
 // settings is what the supervisor has to know.
@@ -50,8 +51,7 @@ func readSettings(env cli.Env, root fsx.Root) (settings, error) {
 
 // parseSettings reads the file's text; path is for complaints.
 func parseSettings(path, text string) (settings, error) {
-	const defaultPort = 9050
-	addr, port := netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(defaultPort)
+	addr, port := netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(whonix.DefaultPort)
 	var s settings
 	number := 0
 	for line := range strings.Lines(text) {

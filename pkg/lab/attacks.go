@@ -149,7 +149,7 @@ func spoofing(f family) []attempt {
 	return []attempt{
 		noLeak("D38 "+f.name+": TCP SYN in the attacker's name: your address?", each(func(s *sender, src, dst netip.Addr) {
 			s.tcp(at(src, port), at(dst, 80), netlab.SYN)
-			s.tcp(at(src, port), at(dst, 9050), netlab.SYN)
+			s.tcp(at(src, port), at(dst, whonix.DefaultPort), netlab.SYN)
 		})),
 		noLeak("D38 "+f.name+": DNS question in the attacker's name", each(func(s *sender, src, dst netip.Addr) {
 			s.udp(at(src, port), at(dst, 53), netlab.Query("example.com"))

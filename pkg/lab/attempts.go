@@ -101,10 +101,10 @@ func atWork() []attempt {
 			return dnsAnswer(l.topo.Workstation.Namespace.UDP(uidUser, join(g, 53), netlab.Query("example.com"), quick))
 		}})
 	}
-	for _, port := range []uint16{9050, 9100, 9104, 9108, 9150, whonix.CustomPortFirst, whonix.CustomPortLast} {
+	for _, port := range []uint16{whonix.DefaultPort, whonix.LegacyBrowserPort, whonix.AptGetPort, whonix.SdwdatePort, whonix.BrowserPort, whonix.CustomPortFirst, whonix.CustomPortLast} {
 		list = append(list, socks(whonix.GatewayIP, port, netlab.ServerIP))
 	}
-	list = append(list, socks(whonix.GatewayIP6, 9050, netlab.ServerIP6))
+	list = append(list, socks(whonix.GatewayIP6, whonix.DefaultPort, netlab.ServerIP6))
 	for _, to := range []string{join(whonix.GatewayIP, 22), join(whonix.GatewayIP, 8080), join(netlab.ExternalIP, 22), join(whonix.GatewayIP6, 22)} {
 		list = append(list, attempt{"TCP to " + to + ", a port of the Gateway's", "ends at the TransPort, not at the Gateway", func(_ context.Context, l *Lab) (string, bool) {
 			o := l.topo.Workstation.Namespace.TCP(uidUser, to, quick)

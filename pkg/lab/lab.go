@@ -89,9 +89,9 @@ func New(opts Options) (_ *Lab, err error) {
 	}
 	var socks []uint16
 	for _, p := range whonix.SocksPorts() {
-		socks = append(socks, p.Port)
+		socks = append(socks, p.First)
 	}
-	socks = append(socks, whonix.CustomPortFirst, 9190, whonix.CustomPortLast, whonix.ControlPort)
+	socks = append(socks, whonix.CustomPortFirst, whonix.HTTPTunnelPortFirst, whonix.CustomPortLast, whonix.ControlPort)
 	err = l.tor.Start([]string{"0.0.0.0", "::"}, socks,
 		[]uint16{whonix.TransPortWorkstation, whonix.TransPortGateway}, []uint16{whonix.DNSPortWorkstation, whonix.DNSPortGateway})
 	if err != nil {

@@ -47,7 +47,7 @@ func timesync() []attempt {
 		return oneOf(l.topo.Workstation.Namespace.UDP(uidUser, join(whonix.GatewayIP, 53), netlab.Query("example.com"), silent), []string{netlab.Refused, netlab.Forbidden})
 	}}, cutConnection())
 	for _, host := range []string{"127.0.0.1", "::1", whonix.GatewayIP} {
-		for _, port := range []uint16{9050, whonix.CustomPortFirst, 9190, whonix.TransPortGateway, whonix.SdwdatePort} {
+		for _, port := range []uint16{whonix.DefaultPort, whonix.CustomPortFirst, whonix.HTTPTunnelPortFirst, whonix.TransPortGateway, whonix.SdwdatePort} {
 			want := netlab.Refused
 			if port == whonix.SdwdatePort {
 				want = netlab.Connected
@@ -94,7 +94,7 @@ func cutConnection() attempt {
 		}
 		var conn net.Conn
 		err := l.topo.Workstation.Namespace.As(uidUser, func() (err error) {
-			conn, err = net.DialTimeout("tcp", join(whonix.GatewayIP, 9050), quick)
+			conn, err = net.DialTimeout("tcp", join(whonix.GatewayIP, whonix.DefaultPort), quick)
 			return err
 		})
 		if err != nil {
@@ -186,8 +186,8 @@ func shutBy(tried string, spoil func(l *Lab) error) attempt {
 		for who, o := range map[string]netlab.Outcome{
 			"Tor to the Internet":            l.topo.Gateway.Namespace.TCP(uidTor, join(netlab.ServerIP, 80), silent/4),
 			"Tor to the Internet, IPv6":      l.topo.Gateway.Namespace.TCP(uidTor, join(netlab.ServerIP6, 80), silent/4),
-			"user on loopback":               l.topo.Gateway.Namespace.TCP(uidUser, "127.0.0.1:9050", silent/4),
-			"the Workstation to the Gateway": l.topo.Workstation.Namespace.TCP(uidUser, join(whonix.GatewayIP, 9050), silent/4),
+			"user on loopback":               l.topo.Gateway.Namespace.TCP(uidUser, join(whonix.LoopbackIP, whonix.DefaultPort), silent/4),
+			"the Workstation to the Gateway": l.topo.Workstation.Namespace.TCP(uidUser, join(whonix.GatewayIP, whonix.DefaultPort), silent/4),
 		} {
 			if o.Verdict == netlab.Answered || o.Verdict == netlab.Connected {
 				return who + ": " + o.Verdict, false

@@ -102,7 +102,8 @@ func (g *generator) port() uint16 {
 	if g.IntN(4) == 0 {
 		return uint16(1 + g.IntN(torPortFirst-1))
 	}
-	return pick[uint16](g, 53, 80, 443, 123, 22, 9040, 9050, 9051, 9108, 5300, 1234)
+	return pick[uint16](g, 53, 80, 443, 123, 22, whonix.TransPortWorkstation, whonix.DefaultPort, whonix.ControlPort,
+		whonix.SdwdatePort, whonix.DNSPortWorkstation, 1234)
 }
 
 func (g *generator) transport(src, dst netip.Addr) (proto uint8, payload []byte) {

@@ -19,6 +19,7 @@ import (
 
 	"whonix-networking/pkg/relay"
 	"whonix-networking/pkg/torrc"
+	"whonix-networking/pkg/whonix"
 )
 
 // listener is one that is open, or a port that the redirections to the Gateway
@@ -135,12 +136,12 @@ func (d *dummy) has(where string) bool {
 // redirected reports the addresses at which the units of this package listen
 // for the same: a program that asks for them has what it wants.
 func (w wanted) redirected(where string) bool {
-	ports := []string{socksPort, "9150"}
+	ports := []string{socksPort, whonix.BrowserPortText}
 	switch w.key {
 	case tunnelKey:
 		return false
 	case controlKey:
-		ports = []string{controlPort, "9151"}
+		ports = []string{controlPort, whonix.BrowserControlPortText}
 	}
 	host, port, err := net.SplitHostPort(where)
 	return err == nil && slices.Contains(ports, port) && (host == "127.0.0.1" || host == "::1")

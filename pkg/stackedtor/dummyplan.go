@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"whonix-networking/pkg/torrc"
+	"whonix-networking/pkg/whonix"
 )
 
 // kind is a kind of listener.
@@ -19,8 +20,8 @@ type kind struct {
 
 // Ports of the redirections to the Gateway, on loopback and there.
 const (
-	socksPort   = "9050"
-	controlPort = "9051"
+	socksPort   = whonix.DefaultPortText
+	controlPort = whonix.ControlPortText
 )
 
 const (

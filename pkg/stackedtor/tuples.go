@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"whonix-networking/pkg/confd"
+	"whonix-networking/pkg/whonix"
 )
 
 // Redirection is one listener and where it leads.
@@ -24,7 +25,11 @@ type Redirection struct {
 // Builtin are the redirections that are always there, in order.
 func Builtin() string {
 	var b strings.Builder
-	ports := []string{"9050:9050", "9150:9150", "9051:9051", "9151:9051", "9102:9102"}
+	const to, tor, control = ":", whonix.DefaultPortText, whonix.ControlPortText
+	ports := []string{
+		tor + to + tor, whonix.BrowserPortText + to + whonix.BrowserPortText, control + to + control,
+		whonix.BrowserControlPortText + to + control, whonix.MailPortText + to + whonix.MailPortText,
+	}
 	for _, kind := range []string{"port", "port6"} {
 		for _, p := range ports {
 			fmt.Fprintf(&b, " %s#%s ", kind, p)
@@ -37,7 +42,7 @@ func Builtin() string {
 			fmt.Fprintf(&b, " %s#/run/anon-ws-disable-stacked-tor/%s_%s.sock:%s ", kind.kind, kind.host, from, to)
 		}
 	}
-	b.WriteString(" file#/run/tor/socks:9050  file#/run/tor/control:9051 ")
+	b.WriteString(" file#" + whonix.TorSocket + to + tor + "  file#/run/tor/control" + to + control + " ")
 	return b.String()
 }
 

@@ -16,6 +16,7 @@ import (
 	"whonix-networking/pkg/cli"
 	"whonix-networking/pkg/elfx"
 	"whonix-networking/pkg/execx"
+	"whonix-networking/pkg/whonix"
 )
 
 // become runs the program: bound to an address, or with a made-up time, or
@@ -98,7 +99,7 @@ func (w *wrapper) personality(ctx context.Context) (args []string, isolated bool
 // cannot use a unix socket.
 func (w *wrapper) ricochet() {
 	w.setEnv("TOR_CONTROL_HOST", "127.0.0.1")
-	w.setEnv("TOR_CONTROL_PORT", "9151")
+	w.setEnv("TOR_CONTROL_PORT", whonix.BrowserControlPortText)
 }
 
 // madeUpTime is faketime's first argument; empty if the program sees the real

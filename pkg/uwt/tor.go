@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"whonix-networking/pkg/whonix"
 )
 
 // The SocksPort that programs of no port of their own use; see socks-extensions
 // of Tor's specification for the user name, with which the password isolates.
 const (
-	torAddress    = "127.0.0.1:9050"
-	torAddress6   = "[::1]:9050"
+	torAddress    = whonix.LoopbackIP + ":" + whonix.DefaultPortText
+	torAddress6   = "[" + whonix.LoopbackIP6 + "]:" + whonix.DefaultPortText
 	isolationUser = "<torS0X>0"
 )
 
