@@ -117,6 +117,19 @@ func TestWriteAtomic(t *testing.T) {
 	}
 }
 
+// TestWriteAtomicAs: the file belongs to whom it should.
+func TestWriteAtomicAs(t *testing.T) {
+	const uid, gid, mode = 7, 8, 0o640
+	r := newRoot(t)
+	if err := r.WriteAtomicAs("/f", []byte("new"), mode, uid, gid); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(r.Path("/f"), &st); err != nil || st.Uid != uid || st.Gid != gid || st.Mode&0o777 != mode {
+		t.Errorf("%d %d %o %v", st.Uid, st.Gid, st.Mode, err)
+	}
+}
+
 func TestMkdirAllAndRemove(t *testing.T) {
 	old := unix.Umask(0o077)
 	defer unix.Umask(old)

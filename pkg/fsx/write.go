@@ -42,7 +42,14 @@ func (r Root) MkdirAll(p string, mode fs.FileMode) error {
 // WriteAtomic replaces p by a file with the given content and mode: a
 // temporary file beside it, fsync, rename. Either the old or the new content
 // is there, never a part.
-func (r Root) WriteAtomic(p string, data []byte, mode fs.FileMode) (err error) {
+func (r Root) WriteAtomic(p string, data []byte, mode fs.FileMode) error {
+	const self = -1
+	return r.WriteAtomicAs(p, data, mode, self, self)
+}
+
+// WriteAtomicAs is WriteAtomic for a file that belongs to somebody else. An
+// owner or group of -1 is the process's own.
+func (r Root) WriteAtomicAs(p string, data []byte, mode fs.FileMode, uid, gid int) (err error) {
 	host := r.Path(p)
 	f, err := os.CreateTemp(filepath.Dir(host), "."+filepath.Base(host)+".*")
 	if err != nil {
@@ -56,6 +63,9 @@ func (r Root) WriteAtomic(p string, data []byte, mode fs.FileMode) (err error) {
 		}
 	}()
 	if _, err = f.Write(data); err != nil {
+		return err
+	}
+	if err = f.Chown(uid, gid); err != nil {
 		return err
 	}
 	if err = f.Chmod(mode); err != nil {
