@@ -85,36 +85,66 @@ func (l *loader) expand(lines []Line, depth int) ([]Line, error) {
 	return out, nil
 }
 
-// included reads what an include names: a file, the files of a directory, or
-// all that a pattern matches, which may be nothing.
-func (l *loader) included(value string, depth int) ([]Line, error) {
-	if depth > depthMax {
-		return nil, errors.New("includes are nested too deeply")
-	}
+// DepthMax is how deep includes may be nested, as in Tor.
+const DepthMax = depthMax
+
+// Included is what an include leads to: a file, or a directory.
+type Included struct {
+	Path   string
+	Folder bool
+	Files  []string // what is read, in order
+	Hidden []string // files of a directory that are not
+}
+
+// Include is what an include names: a file, the files of a directory, or all
+// that a pattern matches, which may be nothing.
+func Include(files Files, value string) ([]Included, error) {
 	if value == "" {
 		return nil, errors.New("no file is named")
 	}
 	paths := []string{value}
 	if strings.ContainsAny(value, "*?[") {
-		matches, err := l.files.Match(value)
+		matches, err := files.Match(value)
 		if err != nil {
 			return nil, err
 		}
 		paths = visible(value, matches)
 	}
-	var out []Line
+	var out []Included
 	for _, p := range paths {
-		names, err := l.files.Dir(p)
+		names, err := files.Dir(p)
 		switch {
 		case errors.Is(err, fs.ErrInvalid):
-			names = []string{p}
+			out = append(out, Included{Path: p, Files: []string{p}})
+			continue
 		case err != nil:
 			return nil, err
 		}
+		folder := Included{Path: p, Folder: true}
 		for _, name := range names {
-			if name != p && strings.HasPrefix(filepath.Base(name), ".") {
-				continue
+			if strings.HasPrefix(filepath.Base(name), ".") {
+				folder.Hidden = append(folder.Hidden, name)
+			} else {
+				folder.Files = append(folder.Files, name)
 			}
+		}
+		out = append(out, folder)
+	}
+	return out, nil
+}
+
+// included reads what an include names.
+func (l *loader) included(value string, depth int) ([]Line, error) {
+	if depth > depthMax {
+		return nil, errors.New("includes are nested too deeply")
+	}
+	list, err := Include(l.files, value)
+	if err != nil {
+		return nil, err
+	}
+	var out []Line
+	for _, i := range list {
+		for _, name := range i.Files {
 			lines, err := l.file(name, depth)
 			if err != nil {
 				return nil, err

@@ -63,6 +63,8 @@ type cursor struct {
 	file string
 	text string
 	at   int
+
+	counted, lines int // lines are counted once
 }
 
 // blank is what Tor takes for white space.
@@ -72,6 +74,11 @@ func (c *cursor) more() bool { return c.at < len(c.text) }
 func (c *cursor) here() byte { return c.text[c.at] }
 
 func (c *cursor) origin(at int) Origin {
+	if at >= c.counted {
+		c.lines += strings.Count(c.text[c.counted:at], "\n")
+		c.counted = at
+		return Origin{c.file, 1 + c.lines}
+	}
 	return Origin{c.file, 1 + strings.Count(c.text[:at], "\n")}
 }
 
