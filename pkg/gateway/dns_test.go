@@ -28,7 +28,6 @@ func TestAcceptance13_DNS(t *testing.T) {
 		if err := os.Symlink("resolv.conf.whonix", m.root.Path(resolvPath)); err != nil {
 			t.Fatal(err)
 		}
-		before := m.state()
 		for _, args := range [][]string{{"add"}, {"add"}, nil} {
 			if err := m.dns(nil, args...); err != nil || strings.Count("\n"+m.read("/etc/resolv.conf.whonix"), "\nnameserver 10.0.2.3\n") != 1 {
 				t.Errorf("%v: %v\n%s", args, err, m.read(resolvPath))
@@ -45,7 +44,7 @@ func TestAcceptance13_DNS(t *testing.T) {
 		if target, err := os.Readlink(m.root.Path(resolvPath)); err != nil || target != "resolv.conf.whonix" {
 			t.Errorf("the link: %s %v", target, err)
 		}
-		before = m.state()
+		before := m.state()
 		for _, c := range []struct {
 			environ string
 			args    []string

@@ -76,16 +76,23 @@ func plain(env cli.Env, help string) (done bool, err error) {
 // bindable reports whether TCP can be bound to an address now, as Tor will try
 // to. An address that is still being checked for duplicates cannot.
 func bindable(a netip.Addr) bool {
-	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	family, address := unix.AF_INET, unix.Sockaddr(nil)
+	if a.Is4() {
+		address = &unix.SockaddrInet4{Addr: a.As4()}
+	} else {
+		family = unix.AF_INET6
+		in6 := &unix.SockaddrInet6{Addr: a.As16()}
+		if zone := a.Zone(); zone != "" {
+			_, _ = fmt.Sscan(zone, &in6.ZoneId)
+		}
+		address = in6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return false
 	}
 	defer unix.Close(fd)
-	address := unix.SockaddrInet6{Addr: a.As16()}
-	if zone := a.Zone(); zone != "" {
-		_, _ = fmt.Sscan(zone, &address.ZoneId)
-	}
-	return unix.Bind(fd, &address) == nil
+	return unix.Bind(fd, address) == nil
 }
 
 // say prints a line that scripts and people know.

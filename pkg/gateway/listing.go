@@ -18,6 +18,7 @@ type listing struct {
 	text    strings.Builder
 	used    []string     // the files, in order
 	lines   []torrc.Line // what they say
+	sources []int        // where the lines of each first file begin
 	missing []string     // what could not be read
 	reads   int
 	bytes   int

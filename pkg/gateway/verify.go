@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,13 +45,15 @@ const (
 	brief verbosity = iota
 	counting
 	everything
+	asJSON
 )
 
 // verifier is anon-verify with its ways to the system.
 type verifier struct {
-	root fsx.Root
-	env  cli.Env
-	ask  func(context.Context) (verdict, error)
+	root     fsx.Root
+	env      cli.Env
+	ask      func(context.Context) (verdict, error)
+	bindable func(netip.Addr) bool
 }
 
 const verifyHelp = `usage: %[1]s [OPTION]...
@@ -58,6 +61,7 @@ Checks Tor's configuration, and says which files it is made of.
 
  -v, --verbose         also show the lines that count, in Tor's order
  -vv, --very-verbose   and comments and empty lines
+     --json            say the same for programs
  -h, --help            show this text
      --version         show the version
 
@@ -70,7 +74,7 @@ func Verify(ctx context.Context, env cli.Env) error {
 	if env.Name() == "torrc-parser" {
 		return parse(fsx.Host, env)
 	}
-	v := &verifier{root: fsx.Host, env: env}
+	v := &verifier{root: fsx.Host, env: env, bindable: bindable}
 	v.ask = v.askTor
 	return v.run(ctx)
 }
@@ -88,6 +92,8 @@ func options(env cli.Env, help string) (level verbosity, operands []string, done
 		case "-vv", "--very-verbose":
 			fmt.Fprintf(env.Stdout, "%s very verbose output...\n", env.Name())
 			level = everything
+		case "--json":
+			level = asJSON
 		case "--":
 			return level, append(operands, env.Args[i+2:]...), false, nil
 		default:
@@ -113,14 +119,20 @@ func (v *verifier) run(ctx context.Context) error {
 		return &cli.Exit{Code: codeNotAsked, Err: err}
 	}
 	l := walked(v.root, []string{defaultsPath, torrcPath}, level)
+	findings := lint(v.root, l, v.bindable)
+	wrong := said.code != 0 || slices.ContainsFunc(findings, func(f finding) bool { return f.Error })
+	if level == asJSON {
+		return v.json(said, l, findings, wrong)
+	}
 	v.report(said)
 	v.files(l)
 	v.solution(said, l)
-	if level > brief {
+	v.findings(findings)
+	if level == counting || level == everything {
 		v.listing(l)
 	}
 	fmt.Fprintln(v.env.Stdout, strings.Repeat("=", width+2))
-	if said.code != 0 {
+	if wrong {
 		return &cli.Exit{Code: codeInvalid}
 	}
 	return nil
@@ -130,6 +142,7 @@ func (v *verifier) run(ctx context.Context) error {
 func walked(root fsx.Root, paths []string, level verbosity) *listing {
 	l := &listing{files: torrcFiles{root}}
 	for _, p := range paths {
+		l.sources = append(l.sources, len(l.lines))
 		l.walk(p, level == everything, 0)
 	}
 	return l
@@ -274,6 +287,9 @@ func parse(root fsx.Root, env cli.Env) error {
 	v := &verifier{root: root, env: env}
 	l := walked(root, paths, level)
 	v.files(l)
+	if level == asJSON {
+		return cli.Usagef("--json is for anon-verify")
+	}
 	if level > brief {
 		v.listing(l)
 	}

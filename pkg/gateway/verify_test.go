@@ -21,7 +21,7 @@ func (m *machine) anonVerify(said verdict, err error, args ...string) error {
 	m.stderr.Reset()
 	env := m.env("anon-verify")
 	env.Args = append(env.Args, args...)
-	v := &verifier{root: m.root, env: env, ask: func(context.Context) (verdict, error) { return said, err }}
+	v := &verifier{root: m.root, env: env, ask: func(context.Context) (verdict, error) { return said, err }, bindable: always}
 	return v.run(context.Background())
 }
 
@@ -98,7 +98,7 @@ func TestAcceptance10_UnknownOption(t *testing.T) {
 		m.stdout.Reset()
 		env := m.env("anon-verify")
 		env.Args = append(env.Args, args...)
-		return (&verifier{m.root, env, ask}).run(context.Background())
+		return (&verifier{m.root, env, ask, always}).run(context.Background())
 	}
 	if err := run(); cli.Code(err) != 1 || !strings.Contains(m.stdout.String(), "\n"+userTorrcDir+"/50_user.conf:2:SocksPortt 1\n") {
 		t.Errorf("%v\n%s", err, m.stdout.String())
