@@ -4,12 +4,8 @@ package oniongrater
 
 import (
 	"errors"
-	"net"
 	"sync"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // What a client may leave unread, and for how long.
@@ -26,8 +22,7 @@ var errSlow = errors.New("the client does not read its events")
 // the kernel; what the kernel does not take at once is queued, and a goroutine
 // that lives only as long as the queue writes it.
 type outbox struct {
-	c       *net.TCPConn
-	raw     syscall.RawConn
+	c       *socket
 	running *sync.WaitGroup
 
 	mu      sync.Mutex
@@ -38,10 +33,7 @@ type outbox struct {
 	err     error
 }
 
-func newOutbox(c *net.TCPConn, running *sync.WaitGroup) (*outbox, error) {
-	raw, err := c.SyscallConn()
-	return &outbox{c: c, raw: raw, running: running}, err
-}
+func newOutbox(c *socket, running *sync.WaitGroup) *outbox { return &outbox{c: c, running: running} }
 
 // sendReply writes a reply; it may be as long as replies are.
 func (o *outbox) sendReply(text []byte) error {
@@ -66,7 +58,7 @@ func (o *outbox) send(text []byte) error {
 		return o.err
 	}
 	if o.pending == 0 {
-		n, err := o.try(text)
+		n, err := o.c.try(text)
 		if err != nil {
 			o.fail(err)
 			return err
@@ -81,27 +73,6 @@ func (o *outbox) send(text []byte) error {
 	o.queue = append(o.queue, text...)
 	o.pending += len(text)
 	return nil
-}
-
-// try writes what the kernel takes at once.
-func (o *outbox) try(text []byte) (n int, err error) {
-	rawErr := o.raw.Write(func(fd uintptr) bool {
-		for {
-			n, err = unix.SendmsgN(int(fd), text, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-			if !errors.Is(err, unix.EINTR) {
-				return true
-			}
-		}
-	})
-	switch {
-	case rawErr != nil:
-		return 0, rawErr
-	case errors.Is(err, unix.EAGAIN):
-		return 0, nil
-	case err != nil:
-		return 0, err
-	}
-	return n, nil
 }
 
 // flush writes the queue.

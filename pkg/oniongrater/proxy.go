@@ -269,10 +269,7 @@ func (p *proxy) client(ctx context.Context, c *net.TCPConn) {
 	defer s.cancel()
 	p.connected(s)
 	var flushing sync.WaitGroup
-	if s.out, err = newOutbox(c, &flushing); err != nil {
-		p.log.print(s.desc + " disconnected: " + err.Error())
-		return
-	}
+	s.out = newOutbox(s.prompt, &flushing)
 	reason := s.run()
 	flushing.Wait()
 	if ctx.Err() != nil {
@@ -284,9 +281,13 @@ func (p *proxy) client(ctx context.Context, c *net.TCPConn) {
 // newSession finds the filter for a client.
 func (p *proxy) newSession(ctx context.Context, c *net.TCPConn) (*session, error) {
 	client, server := peer(c.RemoteAddr()), peer(c.LocalAddr())
+	prompt, err := newSocket(c)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", client, err)
+	}
 	s := &session{
-		p: p, c: c, remote: !client.Addr().IsLoopback(), filter: &Filter{},
-		lines: torctl.NewLineReader(c, c.SetReadDeadline, partialLine),
+		p: p, c: c, prompt: prompt, remote: !client.Addr().IsLoopback(), filter: &Filter{},
+		lines: torctl.NewLineReader(prompt, c.SetReadDeadline, partialLine),
 		values: Values{
 			ClientAddress: addressText(client.Addr()), ClientPort: strconv.Itoa(int(client.Port())),
 			ServerAddress: addressText(server.Addr()), ServerPort: strconv.Itoa(int(server.Port())),
@@ -349,7 +350,12 @@ func (s *session) open(ctx context.Context) (*torctl.Conn, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	conn := torctl.NewConn(c, s.event)
+	prompt, err := newSocket(c)
+	if err != nil {
+		c.Close()
+		return nil, "", err
+	}
+	conn := torctl.NewConn(prompt, s.event)
 	info, err := conn.Authenticate(ctx, torctl.Credentials{Root: s.p.root, Cookie: s.p.o.cookie})
 	if err != nil {
 		conn.Close()

@@ -43,6 +43,7 @@ var (
 type session struct {
 	p      *proxy
 	c      *net.TCPConn
+	prompt *socket // the same
 	out    *outbox
 	lines  *torctl.LineReader
 	link   *link

@@ -43,6 +43,7 @@ type Conn struct {
 	c     net.Conn
 	event func(Message) error
 	turn  chan struct{} // held by the command in flight
+	timed bool          // a deadline for writing is set; whose turn it is may change it
 	done  chan struct{} // closed when the reading goroutine has ended
 
 	mu      sync.Mutex
@@ -173,8 +174,10 @@ func (c *Conn) exchange(ctx context.Context, bytes string, deliver func(Message)
 	if err != nil {
 		return err
 	}
-	deadline, _ := ctx.Deadline()
-	_ = c.c.SetWriteDeadline(deadline) // closed: the write says so
+	if deadline, ok := ctx.Deadline(); ok || c.timed {
+		c.timed = ok
+		_ = c.c.SetWriteDeadline(deadline) // closed: the write says so
+	}
 	if _, err := c.c.Write([]byte(bytes)); err != nil {
 		c.fail(err)
 		<-c.done // nothing is delivered after the return
