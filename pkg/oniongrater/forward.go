@@ -140,6 +140,10 @@ func (s *session) circuitStatus(out string, d Decision) error {
 func (s *session) deliver(m torctl.Message, d Decision) {
 	raw := m.Raw
 	if d.Responds() {
+		if s.holding.take(len(raw)) != nil {
+			return // the session ends
+		}
+		defer func() { _ = s.holding.take(-len(m.Raw)) }()
 		changed, err := rewriteReply(m, d, s.values)
 		if err != nil {
 			s.say("error: the reply was not passed: " + err.Error())

@@ -24,16 +24,20 @@ var errSlow = errors.New("the client does not read its events")
 type outbox struct {
 	c       *socket
 	running *sync.WaitGroup
+	take    func(bytes int) error // asked before bytes are queued
 
 	mu      sync.Mutex
 	queue   []byte
+	queued  int // bytes asked for
 	pending int // bytes not yet taken by the kernel
 	reply   int // bytes of it that are the reply in flight
 	flushed chan struct{}
 	err     error
 }
 
-func newOutbox(c *socket, running *sync.WaitGroup) *outbox { return &outbox{c: c, running: running} }
+func newOutbox(c *socket, running *sync.WaitGroup, take func(int) error) *outbox {
+	return &outbox{c: c, running: running, take: take}
+}
 
 // sendReply writes a reply; it may be as long as replies are.
 func (o *outbox) sendReply(text []byte) error {
@@ -66,10 +70,17 @@ func (o *outbox) send(text []byte) error {
 		if text = text[n:]; len(text) == 0 {
 			return nil
 		}
+	}
+	if err := o.take(len(text)); err != nil {
+		o.fail(err)
+		return err
+	}
+	if o.pending == 0 {
 		o.flushed = make(chan struct{})
 		o.running.Add(1)
 		go o.flush()
 	}
+	o.queued += len(text)
 	o.queue = append(o.queue, text...)
 	o.pending += len(text)
 	return nil
@@ -83,6 +94,8 @@ func (o *outbox) flush() {
 		batch := o.queue
 		o.queue = nil
 		if len(batch) == 0 || o.err != nil {
+			_ = o.take(-o.queued) // giving back cannot fail
+			o.queued = 0
 			o.pending, o.reply = 0, 0
 			_ = o.c.SetWriteDeadline(time.Time{}) // closed: the next write says so
 			close(o.flushed)
@@ -105,6 +118,12 @@ func (o *outbox) flush() {
 			}
 			batch = batch[n:]
 		}
+		o.mu.Lock()
+		if done := o.queued - len(o.queue); o.err == nil {
+			_ = o.take(-done)
+			o.queued -= done
+		}
+		o.mu.Unlock()
 	}
 }
 
