@@ -71,6 +71,7 @@ type proxy struct {
 	counters counters
 	guests   guests
 	budget   budget
+	caps     caps
 	dial     func(ctx context.Context, network, address string) (net.Conn, error)
 
 	patience time.Duration // how long a line may be incomplete
@@ -279,6 +280,7 @@ func (p *proxy) client(ctx context.Context, c *net.TCPConn) {
 	}
 	defer s.cancel()
 	defer s.holding.close()
+	defer s.forgetServices()
 	p.connected(s)
 	var flushing sync.WaitGroup
 	s.out = newOutbox(s.prompt, &flushing, s.holding.take)
@@ -298,7 +300,7 @@ func (p *proxy) newSession(ctx context.Context, c *net.TCPConn) (*session, error
 		return nil, fmt.Errorf("%s: %w", client, err)
 	}
 	s := &session{
-		p: p, c: c, prompt: prompt, remote: !client.Addr().IsLoopback(), filter: &Filter{},
+		p: p, c: c, prompt: prompt, from: client.Addr(), remote: !client.Addr().IsLoopback(), filter: &Filter{},
 		lines: torctl.NewLineReader(prompt, c.SetReadDeadline, p.patience),
 		values: Values{
 			ClientAddress: addressText(client.Addr()), ClientPort: strconv.Itoa(int(client.Port())),
@@ -374,6 +376,7 @@ func (s *session) open(ctx context.Context) (*torctl.Conn, string, error) {
 		conn.Close()
 		return nil, "", err
 	}
+	s.p.caps.torIs(s.p.torName())
 	version := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' || r == '"' || r == '\\' {
 			return -1

@@ -46,6 +46,7 @@ type session struct {
 	prompt  *socket  // the same
 	holding *holding // of memory
 	out     *outbox
+	from    netip.Addr
 	lines   *torctl.LineReader
 	link    *link
 	filter  *Filter
