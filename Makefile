@@ -26,7 +26,7 @@ VERSION := $(shell scripts/version)
 LDFLAGS := -s -w -X whonix-networking/pkg/cli.Version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
-SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba|busybox )?sh' -- scripts .ci etc/profile.d etc/update-motd.d etc/uwt.d/40_qubes.conf systemd/user-environment-generators)
+SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba|busybox )?sh' -- scripts .ci etc/profile.d etc/update-motd.d etc/uwt.d/40_qubes.conf systemd/user-environment-generators etc/qubes)
 
 export CGO_ENABLED := 0
 export GOTOOLCHAIN := local
@@ -62,8 +62,8 @@ bench: all ## measure what has a figure to keep (root)
 
 lint: ## check format, vet, staticcheck, known vulnerabilities, manual pages, scripts, dependencies
 	unformatted=$$(gofmt -l cmd pkg scripts); test -z "$$unformatted" || { echo "$$unformatted" >&2; exit 1; }
-	$(GO) vet ./...
-	$(GO) run $(STATICCHECK) ./...
+	$(GO) vet -tags vmtest ./...
+	$(GO) run $(STATICCHECK) -tags vmtest ./...
 	scripts/check-vulnerabilities '$(GO)' '$(GOVULNCHECK)'
 	mandoc -T lint -W warning man/*.[1-8]
 	shellcheck $(SCRIPTS)

@@ -70,6 +70,16 @@ func (r Root) WriteAtomic(p string, data []byte, mode fs.FileMode) (err error) {
 	return os.Rename(f.Name(), host)
 }
 
+// SyncDir makes the entries of a directory last over a power cut; see fsync(2).
+func (r Root) SyncDir(p string) error {
+	f, err := os.OpenFile(r.Path(p), os.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return r.logicalError(err)
+	}
+	defer f.Close()
+	return r.logicalError(f.Sync())
+}
+
 // Touch creates p as an empty file with the given mode, or sets its
 // modification time. It does not follow a symbolic link.
 func (r Root) Touch(p string, mode fs.FileMode) error {

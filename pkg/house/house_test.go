@@ -163,6 +163,17 @@ func TestInstall(t *testing.T) {
 		"/etc/whonix_firewall.d/30_whonix_host_default.conf":                                  0o644,
 		"/etc/whonix_firewall.d/30_whonix_workstation_default.conf":                           0o644,
 		"/usr/libexec/whonix-firewall/whonix-firewall-starter":                                0o755,
+		"/usr/libexec/sdwdate/sdwdate":                                                        0o755,
+		"/usr/bin/sdwdate":                                                                    0o755,
+		"/usr/bin/url-to-unixtime":                                                            0o755,
+		"/usr/bin/minimum-unixtime-show":                                                      0o755,
+		"/usr/bin/timesanitycheck":                                                            0o755,
+		"/usr/share/sdwdate/onion-tester":                                                     0o755,
+		"/etc/sdwdate.d/30_default.conf":                                                      0o644,
+		"/etc/sudoers.d/sdwdate":                                                              0o440,
+		"/usr/lib/systemd/system/sdwdate.service":                                             0o644,
+		"/usr/lib/systemd/system/systemd-timesyncd.service.d/40_sdwdate.conf":                 0o644,
+		"/usr/lib/qubes-bind-dirs.d/40_sdwdate.conf":                                          0o644,
 		"/usr/bin/whonix-lab":                                                                 0o755,
 		"/usr/share/applications/whonix-firewall50user.desktop":                               0o644,
 		"/usr/share/applications/whonix-firewall30default.desktop":                            0o644,
@@ -184,6 +195,7 @@ func TestInstall(t *testing.T) {
 		}
 	}
 	for _, link := range []string{
+		"/usr/bin/url_to_unixtime", "/usr/lib/sdwdate/url_to_unixtime", "/usr/bin/minimum-time-check", "/usr/share/sdwdate/onion-list-all",
 		"/usr/bin/whonix_firewall", "/usr/bin/whonix-gateway-firewall", "/usr/bin/whonix-workstation-firewall", "/usr/bin/whonix-host-firewall",
 		"/usr/lib/whonix-firewall", "/usr/libexec/whonix-firewall/reloadfirewall", "/usr/libexec/whonix-firewall/firewall30default",
 		"/usr/libexec/whonix-firewall/firewall50user", "/usr/share/whonix-ws-firewall/unit_tests/stream_isolation_test",
@@ -248,6 +260,18 @@ func TestHelpAndVersion(t *testing.T) {
 		version, err := exec.Command(program, "--version").Output()
 		if err != nil || !strings.HasPrefix(string(version), name+" (whonix-networking) ") {
 			t.Errorf("%s --version: %q, %v", name, version, err)
+		}
+	}
+}
+
+// TestClockIsSafe: the tests of whatever can set the clock cannot.
+func TestClockIsSafe(t *testing.T) {
+	for _, name := range commands(t) {
+		if !strings.Contains(text(t, "cmd/"+name+"/main.go"), `"whonix-networking/pkg/sdwdate"`) {
+			continue
+		}
+		if !strings.Contains(text(t, "cmd/"+name+"/main_test.go"), "\nfunc init() { clocktest.Forbid() }\n") {
+			t.Errorf("cmd/%s/main_test.go does not forbid it", name)
 		}
 	}
 }
