@@ -71,11 +71,16 @@ func TestBudgetBounds(t *testing.T) {
 		if rng.IntN(2) == 0 {
 			n = -rng.IntN(h.held + 1)
 		}
-		least := true
+		least, served := false, h.ended == nil
+		for from := range b.of {
+			if from != h.from {
+				least = true
+			}
+		}
 		for from := range b.of {
 			least = least && (from == h.from || b.held(from) > b.held(h.from)+n)
 		}
-		if err := h.take(n); err != nil && least && len(b.of) > 1 && h.ended == nil {
+		if err := h.take(n); err != nil && least && served {
 			t.Fatalf("refused, with the least: %v", err)
 		}
 		total := 0
