@@ -85,7 +85,7 @@ debs: ## build the Debian packages
 e2e: ## boot both machines in containers with the packages installed
 	@echo 'make: e2e: there are no packages to boot with yet; use: make demo' >&2; exit 1
 
-boottest: all ## boot the Workstation's units in a container, beside a Gateway (root)
+boottest: all ## boot the units of Workstation and Gateway in a container, beside the other (root)
 	scripts/boottest
 
 vmtest: ## run what needs a kernel of its own under Debian's, in a virtual machine

@@ -31,6 +31,9 @@ type Filter struct {
 	StreamsOnly    bool // the STREAM half of it
 	Combine        bool // may be united with the other filters that match
 
+	OnionServices limit // of one address
+	NewNyms       limit // in a minute
+
 	commands map[string]*command  // by upper-case name
 	confs    map[string]*conf     // by lower-case name
 	events   map[string]EventRule // by upper-case name
@@ -206,6 +209,8 @@ func Unite(filters []*Filter) (*Filter, bool) {
 		names = append(names, f.Name)
 		u.TorBrowserMode = u.TorBrowserMode || f.TorBrowserMode
 		u.StreamsOnly = u.StreamsOnly || f.StreamsOnly
+		u.OnionServices = u.OnionServices.and(f.OnionServices)
+		u.NewNyms = u.NewNyms.and(f.NewNyms)
 		u.take(f)
 	}
 	u.Name = strings.Join(names, "+")

@@ -20,7 +20,11 @@ func (s *session) forward(c torctl.Command, name string, d Decision, allowed boo
 	}
 	out := outgoingLine(c, name, d)
 	s.logRewrite("command", typed, out)
-	if problem := s.outgoing(name, out, d); problem != "" {
+	problem := s.outgoing(name, out, d)
+	if problem == "" {
+		problem = s.overCap(name, out)
+	}
+	if problem != "" {
 		s.warn(problem + ": " + loggable(out))
 		s.p.counters.refused(name, redact(typed))
 		return s.answer(filteredReply)
@@ -28,10 +32,15 @@ func (s *session) forward(c torctl.Command, name string, d Decision, allowed boo
 	if name == "GETINFO" && s.restrictsCircuits() && d.Arguments == "circuit-status" {
 		return s.circuitStatus(out, d)
 	}
-	return s.ask(out, func(m torctl.Message) {
-		s.account(name, out, m)
+	made := false
+	err := s.ask(out, func(m torctl.Message) {
+		made = s.account(name, out, m)
 		s.deliver(m, d)
 	})
+	if name == "ADD_ONION" && !made && !s.p.o.complain {
+		s.p.caps.free(s.from, 1) // what was reserved for it
+	}
+	return err
 }
 
 // outgoingLine is what goes to Tor: as typed but for blanks at its end, or the
@@ -81,32 +90,63 @@ func (s *session) ask(line string, deliver func(torctl.Message)) error {
 	return err
 }
 
-// account keeps the list of onion services that end with the connection to Tor.
-func (s *session) account(name, line string, m torctl.Message) {
+// account keeps the list of onion services that end with the connection to Tor, and
+// the count of the address's. It tells whether a service was made.
+func (s *session) account(name, line string, m torctl.Message) (made bool) {
 	if name != "ADD_ONION" && name != "DEL_ONION" || !m.OK() {
-		return
+		return false
 	}
-	_, arguments, _ := strings.Cut(line, " ")
+	c, _ := torctl.Split([]byte(line))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if name == "DEL_ONION" {
-		delete(s.services, strings.TrimSpace(arguments))
+		s.deleted(strings.ToLower(strings.TrimSpace(c.Arguments)))
+		return false
+	}
+	for l := range m.Lines() {
+		id, ok := strings.CutPrefix(string(l.Text), "ServiceID=")
+		switch {
+		case !ok:
+			continue
+		case detached(c.Arguments):
+			s.p.caps.detach(s.from, id)
+		case s.services == nil:
+			s.services = map[string]struct{}{id: {}}
+		default:
+			s.services[id] = struct{}{}
+		}
+		return true // a reply tells of one
+	}
+	return false
+}
+
+// deleted forgets an onion service.
+func (s *session) deleted(id string) {
+	if _, own := s.services[id]; !own {
+		s.p.caps.deleted(id)
 		return
 	}
+	delete(s.services, id)
+	s.p.caps.free(s.from, 1)
+}
+
+// forgetServices gives back what has ended with the connection.
+func (s *session) forgetServices() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.p.caps.free(s.from, len(s.services))
+	s.services = nil
+}
+
+// detached tells whether a service outlives the connection that asks for it.
+func detached(arguments string) bool {
 	for word := range strings.FieldsSeq(arguments) {
 		key, value, _ := strings.Cut(word, "=")
 		if strings.EqualFold(key, "Flags") && strings.Contains(","+strings.ToLower(value)+",", ",detach,") {
-			return
+			return true
 		}
 	}
-	for l := range m.Lines() {
-		if id, ok := strings.CutPrefix(string(l.Text), "ServiceID="); ok {
-			if s.services == nil {
-				s.services = map[string]struct{}{}
-			}
-			s.services[id] = struct{}{}
-		}
-	}
+	return false
 }
 
 // lost tells whether the session can go on after Tor has gone. A program whose
@@ -140,6 +180,10 @@ func (s *session) circuitStatus(out string, d Decision) error {
 func (s *session) deliver(m torctl.Message, d Decision) {
 	raw := m.Raw
 	if d.Responds() {
+		if s.holding.take(len(raw)) != nil {
+			return // the session ends
+		}
+		defer func() { _ = s.holding.take(-len(m.Raw)) }()
 		changed, err := rewriteReply(m, d, s.values)
 		if err != nil {
 			s.say("error: the reply was not passed: " + err.Error())

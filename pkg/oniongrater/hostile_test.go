@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -454,15 +455,22 @@ func TestAcceptance03_Loopback(t *testing.T) {
 	r := newRig(t).scripted()
 	r.filter("- apparmor-profiles: [onionshare]\n  users: [root]\n  commands: {GETINFO: [version]}\n")
 	r.o.address = "127.0.0.1"
-	r.start()
-	label := "onionshare"
-	r.p.id = identifier{proc: procOf(t), net: inNamespace(t, r), label: func(int) (string, error) { return label, nil }}
+	var label atomic.Pointer[string]
+	is := func(name string) { label.Store(&name) }
+	is("onionshare")
+	id := identifier{proc: procOf(t), net: inNamespace(t, r), label: func(int) (string, error) {
+		if name := *label.Load(); name != "" {
+			return name, nil
+		}
+		return "", errors.New("no")
+	}}
+	r.start(func(p *proxy) { p.id = id })
 	c := r.dialTo("127.0.0.1", "127.0.0.1:9051")
 	c.want("GETINFO version", versionReply()...)
 	r.log.wait(t, "onionshare (pid: "+strconv.Itoa(os.Getpid())+", user: root, port: ")
-	label = "onionshare//child"
+	is("onionshare//child")
 	r.dialTo("127.0.0.1", "127.0.0.1:9051").want("GETINFO version", filtered)
-	r.p.id.label = func(int) (string, error) { return "", errors.New("no") }
+	is("")
 	if got := r.dialTo("127.0.0.1", "127.0.0.1:9051").rest(); got != "" {
 		t.Errorf("%q", got)
 	}

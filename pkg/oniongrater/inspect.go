@@ -78,6 +78,12 @@ func describeFilter(f *Filter) string {
 		fmt.Fprintf(&out, "  %s:%s\n", escaped(name), how)
 	}
 	fmt.Fprintf(&out, "tor-browser-mode: %v\n", f.TorBrowserMode)
+	if f.OnionServices.set {
+		fmt.Fprintf(&out, "onion-services: %d\n", f.OnionServices.n)
+	}
+	if f.NewNyms.set {
+		fmt.Fprintf(&out, "newnym-per-minute: %d\n", f.NewNyms.n)
+	}
 	return out.String()
 }
 

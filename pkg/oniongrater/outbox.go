@@ -4,12 +4,8 @@ package oniongrater
 
 import (
 	"errors"
-	"net"
 	"sync"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // What a client may leave unread, and for how long.
@@ -26,21 +22,21 @@ var errSlow = errors.New("the client does not read its events")
 // the kernel; what the kernel does not take at once is queued, and a goroutine
 // that lives only as long as the queue writes it.
 type outbox struct {
-	c       *net.TCPConn
-	raw     syscall.RawConn
+	c       *socket
 	running *sync.WaitGroup
+	take    func(bytes int) error // asked before bytes are queued
 
 	mu      sync.Mutex
 	queue   []byte
+	queued  int // bytes asked for
 	pending int // bytes not yet taken by the kernel
 	reply   int // bytes of it that are the reply in flight
 	flushed chan struct{}
 	err     error
 }
 
-func newOutbox(c *net.TCPConn, running *sync.WaitGroup) (*outbox, error) {
-	raw, err := c.SyscallConn()
-	return &outbox{c: c, raw: raw, running: running}, err
+func newOutbox(c *socket, running *sync.WaitGroup, take func(int) error) *outbox {
+	return &outbox{c: c, running: running, take: take}
 }
 
 // sendReply writes a reply; it may be as long as replies are.
@@ -66,7 +62,7 @@ func (o *outbox) send(text []byte) error {
 		return o.err
 	}
 	if o.pending == 0 {
-		n, err := o.try(text)
+		n, err := o.c.try(text)
 		if err != nil {
 			o.fail(err)
 			return err
@@ -74,34 +70,20 @@ func (o *outbox) send(text []byte) error {
 		if text = text[n:]; len(text) == 0 {
 			return nil
 		}
+	}
+	if err := o.take(len(text)); err != nil {
+		o.fail(err)
+		return err
+	}
+	if o.pending == 0 {
 		o.flushed = make(chan struct{})
 		o.running.Add(1)
 		go o.flush()
 	}
+	o.queued += len(text)
 	o.queue = append(o.queue, text...)
 	o.pending += len(text)
 	return nil
-}
-
-// try writes what the kernel takes at once.
-func (o *outbox) try(text []byte) (n int, err error) {
-	rawErr := o.raw.Write(func(fd uintptr) bool {
-		for {
-			n, err = unix.SendmsgN(int(fd), text, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-			if !errors.Is(err, unix.EINTR) {
-				return true
-			}
-		}
-	})
-	switch {
-	case rawErr != nil:
-		return 0, rawErr
-	case errors.Is(err, unix.EAGAIN):
-		return 0, nil
-	case err != nil:
-		return 0, err
-	}
-	return n, nil
 }
 
 // flush writes the queue.
@@ -112,6 +94,8 @@ func (o *outbox) flush() {
 		batch := o.queue
 		o.queue = nil
 		if len(batch) == 0 || o.err != nil {
+			_ = o.take(-o.queued) // giving back cannot fail
+			o.queued = 0
 			o.pending, o.reply = 0, 0
 			_ = o.c.SetWriteDeadline(time.Time{}) // closed: the next write says so
 			close(o.flushed)
@@ -134,6 +118,12 @@ func (o *outbox) flush() {
 			}
 			batch = batch[n:]
 		}
+		o.mu.Lock()
+		if done := o.queued - len(o.queue); o.err == nil {
+			_ = o.take(-done)
+			o.queued -= done
+		}
+		o.mu.Unlock()
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,10 @@ import (
 
 const keepAlive = 60 * time.Second
 
+// memoryMax is from where on garbage is collected more often: twice of what may
+// be held, as what is read and what is written of it are copies at times.
+const memoryMax = 2 * heldMax
+
 // Proxy is the program onion-grater: Tor's control port, filtered.
 func Proxy(ctx context.Context, env cli.Env) error {
 	o, err := parseOptions(env, fsx.Host)
@@ -41,6 +46,7 @@ func Proxy(ctx context.Context, env cli.Env) error {
 	// A line wakes one goroutine after the other, each for a moment: to hand them
 	// from one processor to another costs more than they do.
 	runtime.GOMAXPROCS(1)
+	debug.SetMemoryLimit(memoryMax)
 	p := newProxy(*o, env, fsx.Host)
 	listeners, err := p.listen(ctx)
 	if err != nil {
@@ -64,7 +70,11 @@ type proxy struct {
 	learned  *learner
 	counters counters
 	guests   guests
+	budget   budget
+	caps     caps
 	dial     func(ctx context.Context, network, address string) (net.Conn, error)
+
+	patience time.Duration // how long a line may be incomplete
 
 	mu     sync.Mutex
 	excess limiter
@@ -74,11 +84,13 @@ func newProxy(o options, env cli.Env, root fsx.Root) *proxy {
 	log := &journal{out: env.Stderr}
 	return &proxy{
 		o: o, env: env, root: root, log: log,
-		filters: &filterCache{root: root, log: log},
-		id:      newIdentifier("/proc"),
-		learned: &learner{root: root, path: o.learn, log: log},
-		dial:    (&net.Dialer{}).DialContext,
-		excess:  limiter{max: 1, span: time.Minute},
+		filters:  &filterCache{root: root, log: log},
+		id:       newIdentifier("/proc"),
+		learned:  &learner{root: root, path: o.learn, log: log},
+		dial:     (&net.Dialer{}).DialContext,
+		excess:   limiter{max: 1, span: time.Minute},
+		budget:   budget{max: heldMax, ofOne: heldOfOne},
+		patience: partialLine,
 	}
 }
 
@@ -267,12 +279,11 @@ func (p *proxy) client(ctx context.Context, c *net.TCPConn) {
 		return
 	}
 	defer s.cancel()
+	defer s.holding.close()
+	defer s.forgetServices()
 	p.connected(s)
 	var flushing sync.WaitGroup
-	if s.out, err = newOutbox(c, &flushing); err != nil {
-		p.log.print(s.desc + " disconnected: " + err.Error())
-		return
-	}
+	s.out = newOutbox(s.prompt, &flushing, s.holding.take)
 	reason := s.run()
 	flushing.Wait()
 	if ctx.Err() != nil {
@@ -284,9 +295,13 @@ func (p *proxy) client(ctx context.Context, c *net.TCPConn) {
 // newSession finds the filter for a client.
 func (p *proxy) newSession(ctx context.Context, c *net.TCPConn) (*session, error) {
 	client, server := peer(c.RemoteAddr()), peer(c.LocalAddr())
+	prompt, err := newSocket(c)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", client, err)
+	}
 	s := &session{
-		p: p, c: c, remote: !client.Addr().IsLoopback(), filter: &Filter{},
-		lines: torctl.NewLineReader(c, c.SetReadDeadline, partialLine),
+		p: p, c: c, prompt: prompt, from: client.Addr(), remote: !client.Addr().IsLoopback(), filter: &Filter{},
+		lines: torctl.NewLineReader(prompt, c.SetReadDeadline, p.patience),
 		values: Values{
 			ClientAddress: addressText(client.Addr()), ClientPort: strconv.Itoa(int(client.Port())),
 			ServerAddress: addressText(server.Addr()), ServerPort: strconv.Itoa(int(server.Port())),
@@ -319,6 +334,7 @@ func (p *proxy) newSession(ctx context.Context, c *net.TCPConn) (*session, error
 	}
 	s.desc = describe(escaped(name))
 	s.ctx, s.cancel = context.WithCancel(ctx)
+	s.holding = p.budget.open(client.Addr(), s.end)
 	s.link = &link{
 		open: s.open, events: s.subscribed, lost: s.lost, end: s.end, here: s.present, say: s.say,
 		changed: make(chan struct{}),
@@ -349,12 +365,18 @@ func (s *session) open(ctx context.Context) (*torctl.Conn, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	conn := torctl.NewConn(c, s.event)
+	prompt, err := newSocket(c)
+	if err != nil {
+		c.Close()
+		return nil, "", err
+	}
+	conn := torctl.NewBoundedConn(prompt, s.event, s.holding.take)
 	info, err := conn.Authenticate(ctx, torctl.Credentials{Root: s.p.root, Cookie: s.p.o.cookie})
 	if err != nil {
 		conn.Close()
 		return nil, "", err
 	}
+	s.p.caps.torIs(s.p.torName())
 	version := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' || r == '"' || r == '\\' {
 			return -1

@@ -199,16 +199,22 @@ func (r *rig) startTor() {
 	r.tor.Serve(l)
 }
 
-// start starts the proxy.
-func (r *rig) start() *rig {
+// connect connects to something within the namespace.
+func (r *rig) connect(ctx context.Context, network, address string) (c net.Conn, err error) {
+	err = r.ns.Do(func() error {
+		c, err = (&net.Dialer{}).DialContext(ctx, network, address)
+		return err
+	})
+	return c, err
+}
+
+// start starts the proxy, changed before it serves.
+func (r *rig) start(change ...func(*proxy)) *rig {
 	r.t.Helper()
 	r.p = newProxy(r.o, cli.Env{Args: []string{"onion-grater"}, Environ: r.env, Stdout: io.Discard, Stderr: r.log, Now: time.Now}, r.root)
-	r.p.dial = func(ctx context.Context, network, address string) (c net.Conn, err error) {
-		err = r.ns.Do(func() error {
-			c, err = (&net.Dialer{}).DialContext(ctx, network, address)
-			return err
-		})
-		return c, err
+	r.p.dial = r.connect
+	for _, f := range change {
+		f(r.p)
 	}
 	var listeners []*net.TCPListener
 	for _, a := range []string{r.o.address, gatewayIP6} {
@@ -410,7 +416,7 @@ func (r *rig) realTor(torrc ...string) *rig {
 			if err != nil {
 				return
 			}
-			to, err := r.p.dial(context.Background(), "tcp", "127.0.0.1:9062")
+			to, err := r.connect(context.Background(), "tcp", "127.0.0.1:9062")
 			if err != nil {
 				from.Close()
 				continue

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -62,6 +63,10 @@ func (c *compiler) filter(v *value, name string) (*Filter, error) {
 			f.StreamsOnly = c.restriction(p)
 		case "combine":
 			f.Combine = c.grant(p)
+		case "onion-services":
+			f.OnionServices = c.limit(p)
+		case "newnym-per-minute":
+			f.NewNyms = c.limit(p)
 		case "commands":
 			c.each(p, func(q pair) { c.command(f, q) })
 		case "confs":
@@ -127,6 +132,20 @@ func (c *compiler) grant(p pair) bool {
 		c.warn(p.value, "%s is %s and counts as false; write true or false", p.key.text, p.value.kind)
 	}
 	return p.value.yes()
+}
+
+// limit is a whole number. In the place of anything else nothing is allowed.
+func (c *compiler) limit(p pair) limit {
+	if p.value.kind == null {
+		return limit{}
+	}
+	const most = 10_000
+	n, err := strconv.Atoi(p.value.text)
+	if p.value.kind != other || err != nil || n < 0 || n > most {
+		c.fail(p.value, "%s has to be a number from 0 to %d; it counts as 0", p.key.text, most)
+		n = 0
+	}
+	return limit{set: true, n: n}
 }
 
 // each goes through a mapping. In its place nothing is allowed, and anything

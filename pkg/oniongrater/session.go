@@ -41,17 +41,20 @@ var (
 // for the replies; replies and events are written by the one that reads from Tor,
 // so that they keep Tor's order.
 type session struct {
-	p      *proxy
-	c      *net.TCPConn
-	out    *outbox
-	lines  *torctl.LineReader
-	link   *link
-	filter *Filter
-	values Values
-	remote bool // not on this machine
-	desc   string
-	ctx    context.Context
-	cancel context.CancelFunc
+	p       *proxy
+	c       *net.TCPConn
+	prompt  *socket  // the same
+	holding *holding // of memory
+	out     *outbox
+	from    netip.Addr
+	lines   *torctl.LineReader
+	link    *link
+	filter  *Filter
+	values  Values
+	remote  bool // not on this machine
+	desc    string
+	ctx     context.Context
+	cancel  context.CancelFunc
 
 	refusals limiter // of the goroutine that reads lines
 
@@ -115,9 +118,10 @@ func (s *session) end(err error) {
 // reason is the first cause of the end: what another goroutine said, what went
 // wrong in writing, or what the reading ended with.
 func (s *session) reason(err error) error {
+	slow := s.out.reason() // not under s.mu: the outbox may end the session under its own lock
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch slow := s.out.reason(); {
+	switch {
 	case s.why != nil:
 		return s.why
 	case slow != nil:

@@ -43,6 +43,7 @@ type Conn struct {
 	c     net.Conn
 	event func(Message) error
 	turn  chan struct{} // held by the command in flight
+	timed bool          // a deadline for writing is set; whose turn it is may change it
 	done  chan struct{} // closed when the reading goroutine has ended
 
 	mu      sync.Mutex
@@ -61,15 +62,21 @@ type call struct {
 // So what is written within these functions keeps Tor's order. A message is valid
 // during the call only, and neither function may call the Conn. An error of event
 // ends the connection, and the goroutine ends with it.
-func NewConn(c net.Conn, event func(Message) error) *Conn {
+func NewConn(c net.Conn, event func(Message) error) *Conn { return NewBoundedConn(c, event, nil) }
+
+// NewBoundedConn is NewConn with a bound on memory: take is asked as in
+// [Reader.Take], by the goroutine that delivers.
+func NewBoundedConn(c net.Conn, event func(Message) error, take func(bytes int) error) *Conn {
 	conn := &Conn{c: c, event: event, turn: make(chan struct{}, 1), done: make(chan struct{})}
-	go conn.read()
+	r := NewReader(c, MaxReply)
+	r.Take(take)
+	go conn.read(r)
 	return conn
 }
 
-func (c *Conn) read() {
+func (c *Conn) read(r *Reader) {
 	defer close(c.done)
-	r := NewReader(c.c, MaxReply)
+	defer r.Release()
 	for {
 		m, err := r.Next()
 		if err != nil {
@@ -173,8 +180,10 @@ func (c *Conn) exchange(ctx context.Context, bytes string, deliver func(Message)
 	if err != nil {
 		return err
 	}
-	deadline, _ := ctx.Deadline()
-	_ = c.c.SetWriteDeadline(deadline) // closed: the write says so
+	if deadline, ok := ctx.Deadline(); ok || c.timed {
+		c.timed = ok
+		_ = c.c.SetWriteDeadline(deadline) // closed: the write says so
+	}
 	if _, err := c.c.Write([]byte(bytes)); err != nil {
 		c.fail(err)
 		<-c.done // nothing is delivered after the return

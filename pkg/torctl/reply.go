@@ -136,9 +136,14 @@ func Unstuff(data []byte) string {
 type Reader struct {
 	src   io.Reader
 	limit int
-	buf   []byte // what was read
-	start int    // of the message in buf
+	take  func(bytes int) error // see Take
+	buf   []byte                // what was read
+	start int                   // of the message in buf
 }
+
+// Take has take asked before the buffer grows by so many bytes; an error of it
+// ends the reading. When the buffer shrinks it gets a negative number.
+func (r *Reader) Take(take func(bytes int) error) { r.take = take }
 
 // NewReader reads messages of at most limit bytes.
 func NewReader(src io.Reader, limit int) *Reader {
@@ -211,7 +216,7 @@ func statusLine(line []byte) bool {
 func (r *Reader) discard() {
 	switch rest := len(r.buf) - r.start; {
 	case rest == 0 && cap(r.buf) > keepBuffer:
-		r.buf = nil
+		r.Release()
 	case rest == 0:
 		r.buf = r.buf[:0]
 	case r.start > 0:
@@ -220,15 +225,37 @@ func (r *Reader) discard() {
 	r.start = 0
 }
 
+// Release drops the buffer, and the message that was delivered with it.
+func (r *Reader) Release() {
+	if r.take != nil {
+		_ = r.take(-cap(r.buf)) // giving back cannot fail
+	}
+	r.buf, r.start = nil, 0
+}
+
+// grow makes room for more of the message.
+func (r *Reader) grow() error {
+	size := min(max(smallBuffer, 2*cap(r.buf)), r.limit)
+	if r.take != nil {
+		if err := r.take(size - cap(r.buf)); err != nil {
+			return err
+		}
+	}
+	grown := make([]byte, len(r.buf), size)
+	copy(grown, r.buf)
+	r.buf = grown
+	return nil
+}
+
 // fill reads more of the message.
 func (r *Reader) fill() error {
 	if len(r.buf) >= r.limit {
 		return ErrTooLong
 	}
 	if len(r.buf) == cap(r.buf) {
-		grown := make([]byte, len(r.buf), min(max(smallBuffer, 2*cap(r.buf)), r.limit))
-		copy(grown, r.buf)
-		r.buf = grown
+		if err := r.grow(); err != nil {
+			return err
+		}
 	}
 	n, err := r.src.Read(r.buf[len(r.buf):cap(r.buf)])
 	r.buf = r.buf[:len(r.buf)+n]
