@@ -167,6 +167,7 @@ func TestInstall(t *testing.T) {
 		"/usr/bin/sdwdate":                                                                    0o755,
 		"/usr/bin/url-to-unixtime":                                                            0o755,
 		"/usr/bin/minimum-unixtime-show":                                                      0o755,
+		"/usr/sbin/anondate":                                                                  0o755,
 		"/usr/bin/timesanitycheck":                                                            0o755,
 		"/usr/share/sdwdate/onion-tester":                                                     0o755,
 		"/etc/sdwdate.d/30_default.conf":                                                      0o644,
@@ -195,7 +196,7 @@ func TestInstall(t *testing.T) {
 		}
 	}
 	for _, link := range []string{
-		"/usr/bin/url_to_unixtime", "/usr/lib/sdwdate/url_to_unixtime", "/usr/bin/minimum-time-check", "/usr/share/sdwdate/onion-list-all",
+		"/usr/bin/url_to_unixtime", "/usr/lib/sdwdate/url_to_unixtime", "/usr/bin/minimum-time-check", "/usr/sbin/anondate-set", "/usr/share/sdwdate/onion-list-all",
 		"/usr/bin/whonix_firewall", "/usr/bin/whonix-gateway-firewall", "/usr/bin/whonix-workstation-firewall", "/usr/bin/whonix-host-firewall",
 		"/usr/lib/whonix-firewall", "/usr/libexec/whonix-firewall/reloadfirewall", "/usr/libexec/whonix-firewall/firewall30default",
 		"/usr/libexec/whonix-firewall/firewall50user", "/usr/share/whonix-ws-firewall/unit_tests/stream_isolation_test",

@@ -239,8 +239,8 @@ func (c *check) consensusCheck(ctx context.Context) {
 func (c *check) confirmed(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, circuitLimit)
 	defer cancel()
-	built, err := buildCircuit(ctx, c.client)
-	if err != nil || !built {
+	id, err := buildCircuit(ctx, c.client)
+	if err != nil || id == "" {
 		c.say("Circuit confirmation: no")
 		return false
 	}

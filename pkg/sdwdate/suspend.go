@@ -188,9 +188,7 @@ func (s *suspend) restartTor(ctx context.Context) {
 func (s *suspend) deleteConsensus(ctx context.Context) error {
 	err := s.systemctl(ctx, "stop", "tor")
 	_ = s.quiet(ctx, "stop", "vanguards")
-	for _, name := range []string{"cached-certs", "cached-microdesc-consensus", "cached-microdescs", "cached-microdescs.new"} {
-		err = together(err, s.root.Remove("/var/lib/tor/"+name))
-	}
+	err = together(err, deleteConsensusFiles(s.root))
 	if s.quiet(ctx, "is-enabled", "vanguards") == nil {
 		err = together(err, s.systemctl(ctx, "restart", "vanguards"))
 	}

@@ -91,26 +91,27 @@ func remembered(tries int, ask func() (window, error)) func() (window, error) {
 	}
 }
 
-// buildCircuit has Tor build a circuit, and reports whether it succeeded.
-func buildCircuit(ctx context.Context, client *torctl.Client) (bool, error) {
+// buildCircuit has Tor build a circuit, and reports its number, empty when it
+// failed.
+func buildCircuit(ctx context.Context, client *torctl.Client) (id string, err error) {
 	if err := client.SetEvents(ctx, "CIRC"); err != nil {
-		return false, err
+		return "", err
 	}
 	m, err := client.Ask(ctx, "EXTENDCIRCUIT 0")
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	if err := m.Err(); err != nil {
-		return false, err
+		return "", err
 	}
 	fields := strings.Fields(m.Last()) // 250 EXTENDED N
 	if len(fields) != 3 {
-		return false, torctl.ErrMalformed
+		return "", torctl.ErrMalformed
 	}
 	for {
 		e, err := client.NextEvent(ctx)
 		if err != nil {
-			return false, err
+			return "", err
 		}
 		f := strings.Fields(e.Text)
 		if e.Name != "CIRC" || len(f) < 2 || f[0] != fields[2] {
@@ -118,9 +119,9 @@ func buildCircuit(ctx context.Context, client *torctl.Client) (bool, error) {
 		}
 		switch f[1] {
 		case "BUILT":
-			return true, nil
+			return f[0], nil
 		case "FAILED", "CLOSED":
-			return false, nil
+			return "", nil
 		}
 	}
 }
