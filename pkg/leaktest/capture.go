@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -74,7 +75,8 @@ func filter(fd int, d direction) error {
 	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]})
 }
 
-// next waits for a frame, or Close.
+// next is the next frame: one that has come already, or else one that is waited
+// for until interrupt.
 func (c *capture) next() (frame, error) {
 	raw, err := c.file.SyscallConn()
 	if err != nil {
@@ -84,14 +86,16 @@ func (c *capture) next() (frame, error) {
 		var n int
 		var from unix.Sockaddr
 		var failed error
-		err := raw.Read(func(fd uintptr) bool {
+		receive := func(fd uintptr) bool {
 			n, from, failed = unix.Recvfrom(int(fd), c.buf, 0)
 			return !errors.Is(failed, unix.EAGAIN)
-		})
+		}
+		err := raw.Control(func(fd uintptr) { receive(fd) })
+		if err == nil && errors.Is(failed, unix.EAGAIN) {
+			err = raw.Read(receive)
+		}
 		if err == nil {
 			err = failed
-		} else {
-			err = os.ErrClosed // in other words
 		}
 		switch ll, ok := from.(*unix.SockaddrLinklayer); {
 		case errors.Is(err, unix.EINTR):
@@ -102,6 +106,10 @@ func (c *capture) next() (frame, error) {
 		}
 	}
 }
+
+// interrupt lets next wait no longer: it returns what has come, and then
+// os.ErrDeadlineExceeded.
+func (c *capture) interrupt() { _ = c.file.SetReadDeadline(time.Unix(1, 0)) }
 
 // losses is how many frames were lost since the capture began: what was not
 // seen must not count as not sent.
@@ -120,5 +128,5 @@ func (c *capture) losses() (uint32, error) {
 	return c.lost, errors.Join(err, failed)
 }
 
-// Close ends the capture; a next that waits returns os.ErrClosed.
+// Close ends the capture.
 func (c *capture) Close() error { return c.file.Close() }

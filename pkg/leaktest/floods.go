@@ -51,9 +51,9 @@ func (a attempt) flood(ctx context.Context, name string, each func(s *sender) er
 	if err = each(s); err == nil {
 		err = pause(ctx, a.wait)
 	}
-	lost, lostErr := answers.losses()
-	answers.Close()
+	answers.interrupt()
 	listening.Wait()
+	lost, lostErr := answers.losses()
 	if err = errors.Join(err, lostErr, heard); err == nil && lost > 0 {
 		err = errLost
 	}
@@ -67,12 +67,12 @@ func (a attempt) flood(ctx context.Context, name string, each func(s *sender) er
 
 var errLost = errors.New("answers came faster than they could be read; use a smaller --rate")
 
-// listen counts answers until the capture is closed.
+// listen counts answers until the capture is interrupted.
 func (r *Result) listen(c *capture, target netip.Addr) error {
 	for {
 		f, err := c.next()
 		switch {
-		case errors.Is(err, os.ErrClosed):
+		case errors.Is(err, os.ErrDeadlineExceeded):
 			return nil
 		case errors.Is(err, unix.ENETDOWN): // an interface went; others are left
 		case err != nil:

@@ -4,7 +4,6 @@ package leaktest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -91,7 +90,7 @@ func run(ctx context.Context, env cli.Env, m machine) error {
 		return err
 	}
 	if l.json {
-		if err := json.NewEncoder(env.Stdout).Encode(report); err != nil {
+		if err := encode(env.Stdout, report); err != nil {
 			return err
 		}
 	}
