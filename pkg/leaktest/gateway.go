@@ -58,6 +58,7 @@ func gatewayRun(ctx context.Context, env cli.Env, m machine) (err error) {
 		return fmt.Errorf("nothing is tested, as tor is not restricted: %w", err)
 	}
 	defer func() { err = errors.Join(err, r.lift()) }()
+	defer r.whenLost(func() { env.Warnf("tor has ended the conversation; it is not restricted any more") })()
 	g.info("Tor uses port 443 only until the test ends.")
 	if g.tshark {
 		return g.runTshark(ctx, m.root)

@@ -86,6 +86,24 @@ func command(ctx context.Context, c *torctl.Client, line string) error {
 	return nil
 }
 
+// whenLost calls lost if Tor ends the conversation: a Tor that is started again
+// is not restricted. It does so until the returned function is called.
+func (r *restriction) whenLost(lost func()) (stop func()) {
+	enough, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-r.client.Done():
+			lost()
+		case <-enough:
+		}
+	}()
+	return func() {
+		close(enough)
+		<-done
+	}
+}
+
 // lift gives Tor its own settings back, by a new conversation if need be.
 func (r *restriction) lift() error {
 	ctx, cancel := context.WithTimeout(context.Background(), controlLimit)

@@ -331,6 +331,29 @@ func TestDefect21_NoTestWithoutTor(t *testing.T) {
 	}
 }
 
+// TestDefect21_TorRestarts: that the restriction has gone is said, and what
+// comes after Tor's return is not spoilt by the end of the test.
+func TestDefect21_TorRestarts(t *testing.T) {
+	root := newRoot(t)
+	stop := startTor(t, root)
+	w := watch(t, root)
+	stop()
+	w.out.wait(t, "it is not restricted any more")
+	stop = startTor(t, root)
+	if _, err := w.end(); err != nil {
+		t.Error(err)
+	}
+	if got := settings(t, root); got != free {
+		t.Error(got)
+	}
+	w = watch(t, root)
+	stop()
+	w.out.wait(t, "it is not restricted any more")
+	if _, err := w.end(); cli.Code(err) != cli.CodeFailed || !strings.Contains(fmt.Sprint(err), "could not be given its own settings back") {
+		t.Error(err)
+	}
+}
+
 // TestDefect22_WhoseFrames: Tor's are not reported in either family, by TCP or
 // UDP, to any port; others' are, also to ports of Tor's, and what is no
 // socket's, and questions to the router.
