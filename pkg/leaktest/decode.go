@@ -75,10 +75,15 @@ func (f *frame) transport(b []byte) {
 		f.Flags = b[flagsAt]
 	case f.Proto == unix.IPPROTO_UDP && len(b) >= udpHeader:
 		f.SrcPort, f.DstPort = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
-	case (f.Proto == unix.IPPROTO_ICMP || f.Proto == unix.IPPROTO_ICMPV6) && len(b) >= 2:
+	case (f.icmp4() || f.icmp6()) && len(b) >= 2:
 		f.Kind, f.Code = b[0], b[1]
 	}
 }
+
+// icmp4 and icmp6 report a message of the family's own kind: the other's number
+// is no more than a number, and must not pass for something harmless.
+func (f frame) icmp4() bool { return f.Type == unix.ETH_P_IP && f.Proto == unix.IPPROTO_ICMP }
+func (f frame) icmp6() bool { return f.Type == unix.ETH_P_IPV6 && f.Proto == unix.IPPROTO_ICMPV6 }
 
 // protocol names what is inside.
 func (f frame) protocol() string {
@@ -93,9 +98,9 @@ func (f frame) protocol() string {
 		return "TCP"
 	case f.Proto == unix.IPPROTO_UDP:
 		return "UDP"
-	case f.Proto == unix.IPPROTO_ICMP:
+	case f.icmp4():
 		return fmt.Sprintf("ICMP type %d code %d", f.Kind, f.Code)
-	case f.Proto == unix.IPPROTO_ICMPV6:
+	case f.icmp6():
 		return fmt.Sprintf("ICMPv6 type %d code %d", f.Kind, f.Code)
 	}
 	return fmt.Sprintf("protocol %d", f.Proto)

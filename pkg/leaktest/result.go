@@ -42,7 +42,6 @@ type Report struct {
 
 // answer counts what came from the target, or an ICMP error about it.
 func (r *Result) answer(f frame, target netip.Addr) {
-	icmp := f.Proto == unix.IPPROTO_ICMP || f.Proto == unix.IPPROTO_ICMPV6
 	switch {
 	case f.Src == target:
 		r.note(f.protocol() + " by the target")
@@ -50,7 +49,7 @@ func (r *Result) answer(f frame, target netip.Addr) {
 		if !carried(f) {
 			r.leak(f.String())
 		}
-	case icmp && unreachable(f):
+	case (f.icmp4() || f.icmp6()) && unreachable(f):
 		r.note(fmt.Sprintf("%s by %v", f.protocol(), f.Src))
 	}
 }
@@ -65,7 +64,7 @@ func carried(f frame) bool {
 // unreachable reports an ICMP error.
 func unreachable(f frame) bool {
 	const unreachable4, exceeded4, firstOther6 = 3, 11, 128
-	if f.Proto == unix.IPPROTO_ICMP {
+	if f.icmp4() {
 		return f.Kind == unreachable4 || f.Kind == exceeded4
 	}
 	return f.Kind < firstOther6

@@ -69,7 +69,7 @@ func neighbourly(f frame) bool {
 	switch {
 	case f.Type == unix.ETH_P_ARP:
 		return true
-	case f.Proto == unix.IPPROTO_ICMPV6 && !f.Fragment:
+	case f.icmp6() && !f.Fragment:
 		local := f.Dst.IsLinkLocalUnicast() || f.Dst.IsLinkLocalMulticast()
 		switch f.Kind {
 		case 133, 135, 136: // RFC 4861
@@ -77,7 +77,7 @@ func neighbourly(f frame) bool {
 		case 131, 132, 143: // RFC 2710, 3810
 			return local
 		}
-	case f.Proto == unix.IPPROTO_IGMP:
+	case f.Type == unix.ETH_P_IP && f.Proto == unix.IPPROTO_IGMP:
 		return f.Dst.IsLinkLocalMulticast()
 	}
 	return false

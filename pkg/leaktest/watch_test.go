@@ -602,6 +602,33 @@ func TestRouters(t *testing.T) {
 	}
 }
 
+// TestNeighbourly: what neighbours say to each other, and what only looks like
+// it.
+func TestNeighbourly(t *testing.T) {
+	const solicitation, report = 135, 143
+	for _, c := range []struct {
+		etherType uint16
+		src, dst  string
+		proto     uint8
+		payload   []byte
+		want      bool
+	}{
+		{netlab.EtherIPv6, own6, "ff02::1:ff00:2", netlab.ProtoICMPv6, []byte{solicitation, 0}, true},
+		{netlab.EtherIPv6, own6, "ff02::16", netlab.ProtoICMPv6, []byte{report, 0}, true},
+		{netlab.EtherIPv4, own4, "224.0.0.22", 2, []byte{0x22, 0}, true},
+		{netlab.EtherIPv6, own6, target6, netlab.ProtoICMPv6, []byte{report, 0}, false},
+		{netlab.EtherIPv6, own6, target6, netlab.ProtoICMPv6, []byte{echoRequest6, 0}, false},
+		{netlab.EtherIPv4, own4, target4, netlab.ProtoICMPv6, []byte{solicitation, 0}, false},
+		{netlab.EtherIPv4, own4, target4, 2, []byte{0x22, 0}, false},
+		{netlab.EtherIPv4, own4, target4, netlab.ProtoUDP, make([]byte, 8), false},
+	} {
+		f := decode(c.etherType, packet(netip.MustParseAddr(c.src), netip.MustParseAddr(c.dst), c.proto, c.payload))
+		if got := neighbourly(f); got != c.want {
+			t.Errorf("%v: %v", f, got)
+		}
+	}
+}
+
 // TestMonitorUnit: systemd reads it, and an attacker in it has little.
 func TestMonitorUnit(t *testing.T) {
 	root := t.TempDir()
