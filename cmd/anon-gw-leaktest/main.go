@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Command anon-gw-leaktest shows what leaves the Gateway and is not Tor's.
+package main
+
+import (
+	"os"
+
+	"whonix-networking/pkg/cli"
+	"whonix-networking/pkg/leaktest"
+)
+
+func main() {
+	os.Exit(cli.Main(leaktest.Gateway))
+}
