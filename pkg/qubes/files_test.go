@@ -52,12 +52,14 @@ func TestUnits(t *testing.T) {
 		put(units+"/"+unit, "[Service]\nExecStart=/usr/bin/touch\n")
 		args = append(args, unit)
 	}
-	put(units+"/qubes-qrexec-agent.service", "[Service]\nExecStart=/usr/bin/touch\n")
-	for _, target := range []string{"sysinit", "basic", "shutdown", "network", "network-online", "local-fs", "multi-user"} {
+	for _, other := range []string{"qubes-qrexec-agent", "whonix-firewall"} {
+		put(units+"/"+other+".service", "[Service]\nExecStart=/usr/bin/touch\n")
+	}
+	for _, target := range []string{"sysinit", "basic", "shutdown", "network-pre", "network", "network-online", "local-fs", "multi-user"} {
 		put(units+"/"+target+".target", "[Unit]\n")
 	}
 	for _, program := range []string{"/usr/bin/touch", "/usr/bin/qvm-connect-tcp", "/usr/lib/qubes-whonix/tinyproxy-config-patch",
-		"/usr/lib/qubes-whonix/init/qubes-whonix-postinit", "/usr/lib/qubes-whonix/init/torified-updates-proxy-check"} {
+		"/usr/lib/qubes-whonix/init/network-proxy-setup", "/usr/lib/qubes-whonix/init/qubes-whonix-postinit", "/usr/lib/qubes-whonix/init/torified-updates-proxy-check"} {
 		put(program, "#!/bin/sh\n")
 		if err := os.Chmod(root+program, 0o755); err != nil {
 			t.Fatal(err)
