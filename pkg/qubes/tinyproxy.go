@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package qubes
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+
+	"whonix-networking/pkg/cli"
+	"whonix-networking/pkg/fsx"
+)
+
+const tinyproxyHelp = `usage: tinyproxy-config-patch
+Has the updates proxy send everything through Tor. See
+tinyproxy-config-patch(8).
+`
+
+// The updates proxy's configuration, and what it must have.
+const (
+	tinyproxyConf  = "/etc/tinyproxy/tinyproxy-updates.conf"
+	upstreamLine   = "Upstream socks5 127.0.0.1:9104"
+	tinyproxyBegin = "## BEGIN: auto-generated configuration by /usr/lib/qubes-whonix/tinyproxy-config-patch"
+	tinyproxyEnd   = "## END: auto-generated configuration by /usr/lib/qubes-whonix/tinyproxy-config-patch"
+)
+
+// PatchTinyproxy is the program tinyproxy-config-patch.
+func PatchTinyproxy(_ context.Context, env cli.Env) error {
+	if done, err := alone(env, tinyproxyHelp); done {
+		return err
+	}
+	if err := asRoot(); err != nil {
+		return err
+	}
+	return patchTinyproxy(fsx.Host)
+}
+
+// patchTinyproxy fails where the proxy could send anything past Tor: the unit
+// does not start it then.
+func patchTinyproxy(root fsx.Root) error {
+	const hint = "take it out, and let the updates proxy have Tor as its only upstream"
+	if !root.Exists(tinyproxyConf) {
+		return cli.WithHint(fmt.Errorf("%s is missing", tinyproxyConf), "install the package of the updates proxy again")
+	}
+	var foreign error
+	_, err := edit(root, tinyproxyConf, func(text []byte) []byte {
+		var after []byte
+		after, foreign = withUpstream(text)
+		return after
+	})
+	if foreign != nil {
+		return cli.WithHint(foreign, hint)
+	}
+	return err
+}
+
+// withUpstream is a configuration with Tor as its one upstream. Ours is
+// rewritten as a whole, so that half a block becomes a whole one. Any other
+// directive of the kind is an error: beside ours it would stay in force (defect
+// 41).
+func withUpstream(text []byte) ([]byte, error) {
+	if bytes.IndexByte(text, 0) >= 0 {
+		return text, fmt.Errorf("%s: there is a NUL in it", tinyproxyConf)
+	}
+	var out []byte
+	number, present := 0, 0
+	for line := range bytes.Lines(text) {
+		number++
+		words := strings.Fields(string(line))
+		if len(words) == 0 || !isUpstream(words[0]) {
+			out = append(out, line...)
+			continue
+		}
+		if !strings.EqualFold(strings.Join(words, " "), upstreamLine) {
+			return text, fmt.Errorf("%s:%d: another upstream: %s", tinyproxyConf, number, shown(strings.TrimSpace(string(line))))
+		}
+		if present++; present == 1 {
+			out = append(out, line...)
+		}
+	}
+	if present > 0 {
+		return out, nil
+	}
+	if len(out) > 0 && out[len(out)-1] != '\n' {
+		out = append(out, '\n')
+	}
+	return append(out, tinyproxyBegin+"\n"+upstreamLine+"\n"+tinyproxyEnd+"\n"...), nil
+}
+
+// isUpstream reports whether a directive decides where requests are sent on
+// to. tinyproxy does not care for case; older ones know "No Upstream DOMAIN".
+func isUpstream(word string) bool {
+	switch strings.ToLower(word) {
+	case "upstream", "no", "reversepath":
+		return true
+	}
+	return false
+}
