@@ -86,6 +86,7 @@ func ours() (table map[string]bool, like *regexp.Regexp) {
 			table[strconv.Itoa(n)] = true
 		}
 	}
+	table["9030"] = true // the directory port of Tor's relays, elsewhere
 	return table, regexp.MustCompile(`(?:^|[^0-9.])(90[345][0-9]|91[0-9]{2}|92[0-2][0-9]|5[34]00)(?:[^0-9.]|\.?$|\.[^0-9])`)
 }
 

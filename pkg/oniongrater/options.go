@@ -16,6 +16,7 @@ import (
 	"whonix-networking/pkg/cli"
 	"whonix-networking/pkg/fsx"
 	"whonix-networking/pkg/torctl"
+	"whonix-networking/pkg/whonix"
 )
 
 const proxyUsage = `usage: onion-grater [-h] [--listen-address ADDR] [--listen-port PORT]
@@ -29,9 +30,9 @@ const proxyUsage = `usage: onion-grater [-h] [--listen-address ADDR] [--listen-p
 
 const (
 	defaultPort    = 951
-	unprivileged   = 9051 // where 951 cannot be bound
+	unprivileged   = whonix.ControlPort // where 951 cannot be bound
 	defaultCookie  = "/run/tor/control.authcookie"
-	defaultControl = 9052
+	defaultControl = whonix.TorControlPort
 )
 
 // options are the command line.

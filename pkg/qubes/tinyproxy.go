@@ -10,6 +10,7 @@ import (
 
 	"whonix-networking/pkg/cli"
 	"whonix-networking/pkg/fsx"
+	"whonix-networking/pkg/whonix"
 )
 
 const tinyproxyHelp = `usage: tinyproxy-config-patch
@@ -20,7 +21,7 @@ tinyproxy-config-patch(8).
 // The updates proxy's configuration, and what it must have.
 const (
 	tinyproxyConf  = "/etc/tinyproxy/tinyproxy-updates.conf"
-	upstreamLine   = "Upstream socks5 127.0.0.1:9104"
+	upstreamLine   = "Upstream socks5 127.0.0.1:" + whonix.AptGetPortText
 	tinyproxyBegin = "## BEGIN: auto-generated configuration by /usr/lib/qubes-whonix/tinyproxy-config-patch"
 	tinyproxyEnd   = "## END: auto-generated configuration by /usr/lib/qubes-whonix/tinyproxy-config-patch"
 )

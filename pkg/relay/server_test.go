@@ -295,11 +295,11 @@ func waitFor(t testing.TB, what string, is func() bool) {
 
 // TestSilence ends what is silent, not what is slow.
 func TestSilence(t *testing.T) {
-	const idle = 200 * time.Millisecond
+	const idle = time.Second
 	tcp, _ := serve(t, &Server{Relay: Relay{Idle: idle}}, "", echo)
 	c := dial(t, "tcp", tcp)
-	for range 5 {
-		<-time.After(idle * 2 / 3)
+	for range 8 { // for twice as long as it may be silent
+		<-time.After(idle / 4)
 		if _, err := c.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}

@@ -62,7 +62,7 @@ func cause(err error) string {
 
 // Ports of Tor without Whonix.
 const (
-	torSocksPort  = 9050
+	torSocksPort  = whonix.DefaultPort
 	whonixFolder  = "/usr/share/whonix"
 	qubesdbRead   = "/usr/bin/qubesdb-read"
 	qubesdbMaxLen = 256

@@ -11,14 +11,15 @@ import (
 
 	"whonix-networking/pkg/fsx"
 	"whonix-networking/pkg/torctl"
+	"whonix-networking/pkg/whonix"
 )
 
 // Where Tor takes controllers. On a Workstation the ports lead to the Gateway's
 // onion-grater.
 const (
 	controlSocket = "/run/tor/control"
-	controlTCP    = "127.0.0.1:9051"
-	controlTCP2   = "127.0.0.1:9151"
+	controlTCP    = "127.0.0.1:" + whonix.ControlPortText
+	controlTCP2   = "127.0.0.1:" + whonix.BrowserControlPortText
 	controlCookie = "/run/tor/control.authcookie"
 	controlLimit  = 10 * time.Second
 )

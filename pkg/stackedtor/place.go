@@ -219,14 +219,15 @@ func (p *place) put(content []byte, mode uint32, ours func([]byte) bool) (undo f
 	return p.removal()
 }
 
-// removal returns how to take away what is there now, and nothing else.
+// removal returns how to take away what is there now, and nothing else: the
+// kernel gives a number that is free to the next file, whose time is another.
 func (p *place) removal() (func(), error) {
 	was, _, err := p.stat()
 	if err != nil {
 		return nil, err
 	}
 	return func() {
-		if is, kind, err := p.stat(); err == nil && kind != 0 && is.Ino == was.Ino && is.Dev == was.Dev {
+		if is, kind, err := p.stat(); err == nil && kind != 0 && is.Ino == was.Ino && is.Dev == was.Dev && is.Ctim == was.Ctim {
 			_ = unix.Unlinkat(p.fd(), p.name, 0) // nothing left to do if that fails
 		}
 	}, nil

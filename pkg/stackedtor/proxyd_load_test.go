@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,13 +130,14 @@ func sum(r io.Reader) (string, int64, error) {
 // both kinds of sockets, compared at both ends; and the relay has not had it in
 // its own memory.
 func TestAcceptance18_Bytes(t *testing.T) {
-	const bulk, burst = 1 << 30, 5 << 20
+	const bulk, burst = 1 << 30 / memoryFactor, 5 << 20 // the race detector takes its time too
 	type outcome struct {
 		sum string
 		n   int64
 		err error
 	}
-	size, came := int64(0), make(chan outcome, 1)
+	var size atomic.Int64
+	came := make(chan outcome, 1)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +151,7 @@ func TestAcceptance18_Bytes(t *testing.T) {
 			}
 			sent := make(chan error, 1)
 			go func() {
-				_, err := io.Copy(c, random(2, size))
+				_, err := io.Copy(c, random(2, size.Load()))
 				sent <- errors.Join(err, c.(*net.TCPConn).CloseWrite())
 			}()
 			s, n, err := sum(c)
@@ -162,7 +164,7 @@ func TestAcceptance18_Bytes(t *testing.T) {
 		network string
 		size    int64
 	}{{"tcp", bulk}, {"unix", bulk}, {"tcp", burst}, {"unix", burst}} {
-		size = c.size
+		size.Store(c.size)
 		before := p.proc("io", "rchar:") + p.proc("io", "wchar:")
 		conn := connect(t, c.network, map[string]string{"tcp": p.tcp, "unix": p.path}[c.network])
 		_ = conn.SetDeadline(time.Now().Add(20 * patience))

@@ -56,6 +56,7 @@ const (
 	ControlPortText        = "9051"
 	TorControlPortText     = "9052"
 	MailPortText           = "9102"
+	AptGetPortText         = "9104"
 	CurlPortText           = "9117"
 	BrowserPortText        = "9150"
 	BrowserControlPortText = "9151"
