@@ -227,7 +227,7 @@ func (p *place) removal() (func(), error) {
 		return nil, err
 	}
 	return func() {
-		if is, kind, err := p.stat(); err == nil && kind != 0 && is.Ino == was.Ino && is.Dev == was.Dev && is.Ctim == was.Ctim {
+		if is, kind, err := p.stat(); err == nil && kind != 0 && is.Ino == was.Ino && is.Dev == was.Dev && is.Mtim == was.Mtim {
 			_ = unix.Unlinkat(p.fd(), p.name, 0) // nothing left to do if that fails
 		}
 	}, nil
