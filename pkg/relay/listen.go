@@ -115,8 +115,14 @@ func (s *Socat) listenUnix(path string) (net.Listener, error) {
 	return u, nil
 }
 
-// place is which file is at a path.
-type place struct{ device, inode uint64 }
+// place is which file is at a path. The kernel gives the number of a file that
+// is gone to the next one, whose time is another.
+type place struct {
+	device, inode uint64
+	made          unix.Timespec
+}
+
+func placeOf(st unix.Stat_t) place { return place{uint64(st.Dev), st.Ino, st.Mtim} }
 
 // own gives a socket its mode and owner, and tells which file it is. Who can
 // change the directory may have put another file there meanwhile: it is looked
@@ -134,7 +140,7 @@ func (s *Socat) own(path string) (place, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK || int(st.Uid) != os.Geteuid() {
 		return place{}, fmt.Errorf("%s is not the socket any more that was made there", path)
 	}
-	at := place{uint64(st.Dev), st.Ino}
+	at := placeOf(st)
 	if s.Mode != "" {
 		mode, err := strconv.ParseUint(s.Mode, 8, 12)
 		if err != nil {
@@ -202,7 +208,7 @@ func (u *unixListener) Close() error {
 
 func (u *unixListener) remove() error {
 	var st unix.Stat_t
-	if u.keep || u.place == (place{}) || unix.Lstat(u.path, &st) != nil || u.place != (place{uint64(st.Dev), st.Ino}) {
+	if u.keep || u.place == (place{}) || unix.Lstat(u.path, &st) != nil || u.place != placeOf(st) {
 		return nil
 	}
 	return unix.Unlink(u.path)
