@@ -356,12 +356,13 @@ func TestAcceptance17_Scripted(t *testing.T) {
 	}
 	// A command at which Tor is lost twice ends the connection.
 	r.tor.Answer("GETINFO version")
+	r.tor.Forget()
 	early.send("GETINFO version\r\n")
 	for range 2 {
-		r.tor.Forget()
 		if err := r.tor.Wait(soon(t), func() bool { return contains(r.tor.Received(), "GETINFO version") }); err != nil {
 			t.Fatal(err)
 		}
+		r.tor.Forget()
 		r.tor.Drop()
 	}
 	if got := early.rest(); got != "" {
