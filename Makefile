@@ -23,7 +23,7 @@ HARDENING := -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIC -fvisibility
 	-Wall -Wextra -Werror -shared -nostartfiles -Wl,-z,relro,-z,now,-z,noexecstack
 
 VERSION := $(shell scripts/version)
-LDFLAGS := -s -w -X whonix-networking/pkg/cli.Version=$(VERSION)
+BUILD := -trimpath -buildvcs=false -ldflags '-s -w -X whonix-networking/pkg/cli.Version=$(VERSION)'
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
 SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba|busybox )?sh' -- scripts .ci etc/profile.d etc/update-motd.d etc/uwt.d/40_qubes.conf etc/qubes etc/qubes-rpc systemd/user-environment-generators)
@@ -34,8 +34,9 @@ export GOTOOLCHAIN := local
 .DEFAULT_GOAL := all
 .PHONY: all library demo test race fuzz bench lint man deps install debs e2e boottest vmtest reproducible clean help
 
-all: ## build every program into build/bin
-	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o build/bin/ ./cmd/...
+all: ## build every program into build/bin, and each package's as one into build/packages
+	$(GO) build $(BUILD) -o build/bin/ ./cmd/...
+	$(GO) build $(BUILD) -o build/packages/ $$($(GO) run ./scripts/combine build/.combined)
 
 library: $(LIBDIR)/libindp.so ## build the preload library (gcc)
 
@@ -79,8 +80,8 @@ deps: ## write down the modules that each program links
 install: all library ## install below DESTDIR, all packages or PACKAGE
 	scripts/install-package '$(DESTDIR)' $(PACKAGE)
 
-debs: ## build the Debian packages
-	@echo 'make: debs: the Debian packages are not built yet; use: make install DESTDIR=' >&2; exit 1
+debs: all library ## build the Debian packages into build/debs
+	scripts/build-debs
 
 e2e: ## boot both machines in containers with the packages installed
 	@echo 'make: e2e: there are no packages to boot with yet; use: make demo' >&2; exit 1

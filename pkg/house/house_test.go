@@ -3,12 +3,15 @@
 package house
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -85,25 +88,23 @@ func TestPackageNames(t *testing.T) {
 	}
 }
 
+// built makes, once, what is there to be installed.
+var built = sync.OnceValue(func() error {
+	build := exec.Command("make", "--silent", "all", "library")
+	build.Dir = top
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
+})
+
 // installed runs the installation into an empty directory and lists what is
 // there, by path.
 func installed(t *testing.T) (dest string, files map[string]fs.FileMode) {
 	t.Helper()
 	dest = t.TempDir()
-	bin := filepath.Join(top, "build", "bin")
-	if err := os.MkdirAll(bin, 0o755); err != nil {
+	if err := built(); err != nil {
 		t.Fatal(err)
-	}
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", "build/bin/", "./cmd/...")
-	build.Dir = top
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	library := exec.Command("make", "--silent", "library")
-	library.Dir = top
-	if out, err := library.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
 	}
 	install := exec.Command("scripts/install-package", dest)
 	install.Dir = top
@@ -147,7 +148,7 @@ func TestInstall(t *testing.T) {
 		"/usr/bin/whonix-firewall":                                                            0o755,
 		"/usr/libexec/whonix-firewall/enable-firewall":                                        0o755,
 		"/usr/libexec/whonix-firewall/firewall-restarter":                                     0o755,
-		"/usr/share/whonix-ws-firewall/unit_tests/stream-isolation-test":                      0o755,
+		"/usr/libexec/whonix-firewall/stream-isolation-test":                                  0o755,
 		"/etc/whonix_firewall.d/30_whonix_gateway_default.conf":                               0o644,
 		"/usr/lib/systemd/system/whonix-firewall.service":                                     0o644,
 		"/usr/share/applications/whonix-reloadfirewall.desktop":                               0o644,
@@ -215,7 +216,7 @@ func TestInstall(t *testing.T) {
 // list.
 func nothingForgotten(t *testing.T) {
 	t.Helper()
-	lists, err := filepath.Glob(top + "/scripts/packages/*.files")
+	lists, err := filepath.Glob(top + "/scripts/packages/*/files")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,6 +263,46 @@ func TestHelpAndVersion(t *testing.T) {
 		if err != nil || !strings.HasPrefix(string(version), name+" (whonix-networking) ") {
 			t.Errorf("%s --version: %q, %v", name, version, err)
 		}
+	}
+}
+
+// TestCombined: an installed program is the one that its list names, whether it
+// shares a file with others or not.
+func TestCombined(t *testing.T) {
+	dest, _ := installed(t)
+	lists, err := filepath.Glob(top + "/scripts/packages/*/files")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(path, name string) string { // what it calls itself, and what it says it does
+		c := exec.Command(path)
+		c.Args = []string{name, "--help"}
+		out, err := c.CombinedOutput()
+		lines := strings.SplitAfterN(string(out), "\n", 3)
+		return fmt.Sprintf("%s%v", strings.Join(lines[:min(2, len(lines))], ""), err)
+	}
+	shared := 0
+	for _, list := range lists {
+		for line := range strings.Lines(text(t, strings.TrimPrefix(list, top+"/"))) {
+			f := strings.Fields(line)
+			if len(f) < 3 || f[0] != "program" {
+				continue
+			}
+			name := filepath.Base(f[2])
+			if got, want := run(dest+f[2], name), run(filepath.Join(top, "build", "bin", f[1]), name); got != want {
+				t.Errorf("%s: %q, want %q", f[2], got, want)
+			}
+			fi, err := os.Stat(dest + f[2])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fi.Sys().(*syscall.Stat_t).Nlink > 1 {
+				shared++
+			}
+		}
+	}
+	if shared == 0 {
+		t.Error("no two programs share a file")
 	}
 }
 

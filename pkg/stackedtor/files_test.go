@@ -107,7 +107,7 @@ func TestAccountAndDirectory(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"systemd-sysusers", "--root=" + root, abs + "/systemd/sysusers.d/anon-ws-disable-stacked-tor.conf"},
-		{"systemd-tmpfiles", "--root=" + root, "--create", abs + "/systemd/tmpfiles.d/anon-ws-disable-stacked-tor.conf", abs + "/systemd/tmpfiles.d/helper-scripts.conf"},
+		{"systemd-tmpfiles", "--root=" + root, "--create", abs + "/systemd/tmpfiles.d/anon-ws-disable-stacked-tor.conf", abs + "/systemd/tmpfiles.d/whonix-networking-helpers.conf"},
 	} {
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 			t.Errorf("%q: %v: %s", args, err, out)

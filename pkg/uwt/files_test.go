@@ -15,7 +15,7 @@ import (
 // or "->" and what a link leads to.
 func packaged(t *testing.T) map[string]string {
 	t.Helper()
-	text, err := os.ReadFile("../../scripts/packages/uwt.files")
+	text, err := os.ReadFile("../../scripts/packages/uwt/files")
 	if err != nil {
 		t.Fatal(err)
 	}
