@@ -63,8 +63,8 @@ bench: all ## measure what has a figure to keep (root)
 
 lint: ## check format, vet, staticcheck, known vulnerabilities, manual pages, scripts, dependencies
 	unformatted=$$(gofmt -l cmd pkg scripts); test -z "$$unformatted" || { echo "$$unformatted" >&2; exit 1; }
-	$(GO) vet -tags vmtest ./...
-	$(GO) run $(STATICCHECK) -tags vmtest ./...
+	$(GO) vet -tags vmtest,e2e ./...
+	$(GO) run $(STATICCHECK) -tags vmtest,e2e ./...
 	scripts/check-vulnerabilities '$(GO)' '$(GOVULNCHECK)'
 	mandoc -T lint -W warning man/*.[1-8]
 	shellcheck $(SCRIPTS)
@@ -83,8 +83,8 @@ install: all library ## install below DESTDIR, all packages or PACKAGE
 debs: all library ## build the Debian packages into build/debs
 	scripts/build-debs
 
-e2e: ## boot both machines in containers with the packages installed
-	@echo 'make: e2e: there are no packages to boot with yet; use: make demo' >&2; exit 1
+e2e: debs ## install the packages in containers, boot them, and use them as a person would (root)
+	GO='$(GO)' scripts/e2e
 
 boottest: all ## boot the units of Workstation and Gateway in a container, beside the other (root)
 	scripts/boottest

@@ -49,17 +49,14 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 {{range .Imports}}
 	{{.}}{{end}}
 )
 
 func main() {
-	file, err := os.Executable()
-	if err != nil { // without /proc, the caller's word counts
-		file = os.Args[0]
-	}
-	switch name := filepath.Base(file); name {
+	switch name := name(); name {
 {{- range .Programs}}
 	case "{{.Name}}":
 		os.Exit({{.Exit}})
@@ -68,6 +65,21 @@ func main() {
 		fmt.Fprintf(os.Stderr, "%s: error: {{.Package}} has no program of this name\n", name)
 		os.Exit(127)
 	}
+}
+
+// name is that of the program's file, to which links may lead. Without /proc, as
+// in a root that is being made, it is the file that the caller found.
+func name() string {
+	file, err := os.Executable()
+	if err != nil {
+		if file, err = exec.LookPath(os.Args[0]); err == nil {
+			file, err = filepath.EvalSymlinks(file)
+		}
+	}
+	if err != nil {
+		file = os.Args[0]
+	}
+	return filepath.Base(file)
 }
 `))
 
