@@ -124,7 +124,6 @@ func (m *machine) boot() string {
 		"--resolv-conf=off", "--timezone=off", "--capability=CAP_NET_ADMIN,CAP_NET_RAW", "--hostname="+m.name, "--console=pipe")
 	m.run.Env = append(os.Environ(), "SYSTEMD_NSPAWN_API_VFS_WRITABLE=network")
 	m.run.Stdout, m.run.Stderr = console, console
-	m.run.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	must(m.t, m.ns.Do(m.run.Start))
 	m.t.Cleanup(m.off)
 	m.until("systemd runs", func() error {

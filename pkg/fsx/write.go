@@ -65,8 +65,10 @@ func (r Root) WriteAtomicAs(p string, data []byte, mode fs.FileMode, uid, gid in
 	if _, err = f.Write(data); err != nil {
 		return err
 	}
-	if err = f.Chown(uid, gid); err != nil {
-		return err
+	if uid != -1 || gid != -1 { // services may not be allowed to ask for nothing
+		if err = f.Chown(uid, gid); err != nil {
+			return err
+		}
 	}
 	if err = f.Chmod(mode); err != nil {
 		return err
