@@ -102,7 +102,8 @@ func TestDaemons(t *testing.T) {
 					}
 					exposure := m.exposure(unit)
 					t.Logf("%-60s %s, exposure %.1f, %s KiB", unit, state, exposure, m.resident(unit))
-					if exposure > exposureMax {
+					// Its children are whatever a fragment of the administrator's starts.
+					if exposure > exposureMax && unit != "anon-ws-disable-stacked-tor.service" {
 						t.Errorf("%s: exposure %.1f", unit, exposure)
 					}
 				}
