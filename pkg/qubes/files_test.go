@@ -58,7 +58,7 @@ func TestUnits(t *testing.T) {
 	for _, target := range []string{"sysinit", "basic", "shutdown", "network-pre", "network", "network-online", "local-fs", "multi-user"} {
 		put(units+"/"+target+".target", "[Unit]\n")
 	}
-	for _, program := range []string{"/usr/bin/touch", "/usr/bin/qvm-connect-tcp", "/usr/lib/qubes-whonix/tinyproxy-config-patch",
+	for _, program := range []string{"/usr/bin/touch", "/usr/bin/qvm-connect-tcp", "/usr/bin/tinyproxy", "/usr/lib/qubes-whonix/tinyproxy-config-patch",
 		"/usr/lib/qubes-whonix/init/network-proxy-setup", "/usr/lib/qubes-whonix/init/qubes-whonix-postinit", "/usr/lib/qubes-whonix/init/torified-updates-proxy-check"} {
 		put(program, "#!/bin/sh\n")
 		if err := os.Chmod(root+program, 0o755); err != nil {
@@ -116,6 +116,9 @@ func TestConstantsAgree(t *testing.T) {
 				t.Errorf("%s has no %s", page, text)
 			}
 		}
+	}
+	if text := shipped(t, "systemd/system/qubes-updates-proxy.service.d/40_qubes-whonix.conf"); !strings.Contains(text, "\nExecStart=\nExecStart=/usr/bin/tinyproxy -d -c "+tinyproxyRun+"\n") {
+		t.Error("tinyproxy is started with another configuration")
 	}
 	unit := strings.Replace(checkUnit, "/usr/lib/", "", 1)
 	if text := shipped(t, unit); !strings.Contains(text, "\nUser="+checkUser+"\n") {

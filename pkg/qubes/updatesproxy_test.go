@@ -45,20 +45,25 @@ type socksPort struct {
 
 func newSocksPort(t *testing.T, server string) *socksPort {
 	t.Helper()
+	return newSocksPortAt(t, "127.0.0.1:0", func(ctx context.Context, network, _ string) (net.Conn, error) {
+		if server == "" {
+			return nil, errors.New("host unreachable")
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, server)
+	})
+}
+
+func newSocksPortAt(t *testing.T, address string, dial func(ctx context.Context, network, address string) (net.Conn, error)) *socksPort {
+	t.Helper()
 	p := &socksPort{}
 	d, err := socksd.New(&socksd.Config{
-		Credentials: p, Resolver: p, Logger: quiet(),
-		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			if server == "" {
-				return nil, errors.New("host unreachable")
-			}
-			return (&net.Dialer{}).DialContext(ctx, network, server)
-		},
+		AuthMethods: []socksd.Authenticator{socksd.UserPassAuthenticator{Credentials: p}, socksd.NoAuthAuthenticator{}},
+		Resolver:    p, Logger: quiet(), Dial: dial,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
