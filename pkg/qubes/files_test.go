@@ -166,3 +166,38 @@ func TestSetDateTime(t *testing.T) {
 		}
 	}
 }
+
+// TestPackageFacts: what is displaced is there to take its place, and what can
+// trigger the package is what a package has (defect 44).
+func TestPackageFacts(t *testing.T) {
+	lists, err := filepath.Glob(top + "/scripts/packages/*.files")
+	if err != nil {
+		t.Fatal(err)
+	}
+	installed := map[string]bool{"/usr/share/anon-apps-config/kioslaverc": true, "/etc/resolv.conf.anondist": true} // of packages of others
+	for _, list := range lists {
+		for line := range strings.Lines(shipped(t, "scripts/packages/"+filepath.Base(list))) {
+			if f := strings.Fields(line); len(f) > 2 && f[0] != "#" {
+				installed[f[2]] = true
+			}
+		}
+	}
+	heading, found := "", map[string]int{}
+	for line := range strings.Lines(shipped(t, "scripts/packages/qubes-whonix.files")) {
+		name, ok := strings.CutPrefix(line, "#\t")
+		if !ok {
+			heading, _, _ = strings.Cut(strings.Trim(line, "# \n"), ",")
+			continue
+		}
+		name = strings.TrimSpace(name)
+		switch found[heading]++; {
+		case heading == "Displaced" && !installed[name+".anondist"]:
+			t.Errorf("%s is displaced by nothing", name)
+		case heading == "Triggers" && !installed[name]:
+			t.Errorf("no package could trigger %s", name)
+		}
+	}
+	if found["Displaced"] != 7 || found["Triggers"] != 5 || len(found) != 2 {
+		t.Errorf("%v", found)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"whonix-networking/pkg/cli"
 	"whonix-networking/pkg/execx"
@@ -285,17 +286,22 @@ func (r *replacer) rewrite(mappings []mapping, files []string) (changed []string
 // restartTor has a running Tor take the new addresses. The restart is not
 // waited for: this may be part of what Tor's start waits for (defect 9).
 func (r *replacer) restartTor(ctx context.Context) {
+	const patience = 10 * time.Second // for each; whoever runs this waits for it
 	systemctl, err := execx.Find(r.root, "systemctl")
 	if err != nil {
 		r.fail("%v", err)
 		return
 	}
-	if err := (execx.Cmd{Path: systemctl, Args: []string{"--quiet", "is-active", "tor@default"}}).Run(ctx); err != nil {
+	ask, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := (execx.Cmd{Path: systemctl, Args: []string{"--quiet", "is-active", "tor@default"}}).Run(ask); err != nil {
 		r.say("INFO: Systemd unit tor@default is not running, therefore not restarting.")
 		return
 	}
 	r.say("INFO: executing: systemctl restart tor@default")
-	if err := (execx.Cmd{Path: systemctl, Args: []string{"--no-block", "restart", "tor@default"}, Stderr: r.env.Stderr}).Run(ctx); err != nil {
+	order, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := (execx.Cmd{Path: systemctl, Args: []string{"--no-block", "restart", "tor@default"}, Stderr: r.env.Stderr}).Run(order); err != nil {
 		r.fail("systemctl restart tor@default: %v", err)
 	}
 }
