@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"whonix-networking/pkg/cli"
@@ -253,34 +255,63 @@ func (r *replacer) write(file, text string, m mapping) (written bool) {
 	return true
 }
 
+// rewritten is what became of a file.
+type rewritten struct {
+	changed bool
+	by      []mapping
+	err     error
+}
+
 // rewrite rewrites the files, and returns those that changed.
 func (r *replacer) rewrite(mappings []mapping, files []string) (changed []string) {
 	if len(mappings) == 0 {
 		return nil
 	}
-	all := substitute(mappings)
-	for _, file := range files {
-		var by []mapping
-		did, err := edit(r.root, file, func(text []byte) []byte {
-			by = slices.DeleteFunc(slices.Clone(mappings), func(m mapping) bool {
-				return string(substitute([]mapping{m}).rewrite(text)) == string(text)
-			})
-			return all.rewrite(text)
-		})
+	for i, did := range rewriteAll(r.root, mappings, files) {
+		file, err := files[i], did.err
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil && strings.HasPrefix(file, "/home/"): // its owner's affair, and no reason to fail
 			r.say("WARNING: file existing but not updated: %v", err)
 		case err != nil:
 			r.fail("file existing but not updated: %v", err)
-		case did:
+		case did.changed:
 			changed = append(changed, file)
-			for _, m := range by {
+			for _, m := range did.by {
 				r.say("INFO: '%s': filename from filelist updated  : '%s' '%s' '%s'", m.family, file, m.key, m.now)
 			}
 		}
 	}
 	return changed
+}
+
+// rewriteAll rewrites files several at a time: each that changes waits for the
+// disk, which has one wait for all that ask at once.
+func rewriteAll(root fsx.Root, mappings []mapping, files []string) []rewritten {
+	const atOnce = 64
+	all, list := substitute(mappings), make([]rewritten, len(files))
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(atOnce, len(files)) {
+		workers.Add(1)
+		go func() {
+			defer workers.Done()
+			for i := int(next.Add(1)) - 1; i < len(files); i = int(next.Add(1)) - 1 {
+				did := &list[i]
+				did.changed, did.err = edit(root, files[i], func(text []byte) []byte {
+					after := all.rewrite(text)
+					if string(after) != string(text) {
+						did.by = slices.DeleteFunc(slices.Clone(mappings), func(m mapping) bool {
+							return string(substitute([]mapping{m}).rewrite(text)) == string(text)
+						})
+					}
+					return after
+				})
+			}
+		}()
+	}
+	workers.Wait()
+	return list
 }
 
 // restartTor has a running Tor take the new addresses. The restart is not
