@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"whonix-networking/pkg/cli"
 	"whonix-networking/pkg/execx"
 	"whonix-networking/pkg/fsx"
@@ -290,28 +292,57 @@ func (r *replacer) rewrite(mappings []mapping, files []string) (changed []string
 func rewriteAll(root fsx.Root, mappings []mapping, files []string) []rewritten {
 	const atOnce = 64
 	all, list := substitute(mappings), make([]rewritten, len(files))
+	one := func(i int) {
+		did := &list[i]
+		did.changed, did.err = edit(root, files[i], func(text []byte) []byte {
+			after := all.rewrite(text)
+			if string(after) != string(text) {
+				did.by = slices.DeleteFunc(slices.Clone(mappings), func(m mapping) bool {
+					return string(substitute([]mapping{m}).rewrite(text)) == string(text)
+				})
+			}
+			return after
+		})
+	}
+	groups := sameFiles(root, files)
 	var next atomic.Int64
 	var workers sync.WaitGroup
-	for range min(atOnce, len(files)) {
+	for range min(atOnce, len(groups)) {
 		workers.Add(1)
 		go func() {
 			defer workers.Done()
-			for i := int(next.Add(1)) - 1; i < len(files); i = int(next.Add(1)) - 1 {
-				did := &list[i]
-				did.changed, did.err = edit(root, files[i], func(text []byte) []byte {
-					after := all.rewrite(text)
-					if string(after) != string(text) {
-						did.by = slices.DeleteFunc(slices.Clone(mappings), func(m mapping) bool {
-							return string(substitute([]mapping{m}).rewrite(text)) == string(text)
-						})
-					}
-					return after
-				})
+			for n := int(next.Add(1)) - 1; n < len(groups); n = int(next.Add(1)) - 1 {
+				for _, i := range groups[n] {
+					one(i)
+				}
 			}
 		}()
 	}
 	workers.Wait()
 	return list
+}
+
+// sameFiles groups the names that lead to one file, as /etc/resolv.conf does to
+// the one beside it: they are not edited at once.
+func sameFiles(root fsx.Root, files []string) (groups [][]int) {
+	type inode struct{ device, number uint64 }
+	known := map[inode]int{}
+	for i, file := range files {
+		var st unix.Stat_t
+		if err := unix.Stat(root.Path(file), &st); err != nil {
+			groups = append(groups, []int{i})
+			continue
+		}
+		at := inode{uint64(st.Dev), st.Ino}
+		group, ok := known[at]
+		if !ok {
+			group = len(groups)
+			known[at] = group
+			groups = append(groups, nil)
+		}
+		groups[group] = append(groups[group], i)
+	}
+	return groups
 }
 
 // restartTor has a running Tor take the new addresses. The restart is not

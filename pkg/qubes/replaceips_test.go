@@ -328,6 +328,9 @@ func TestWorkstation(t *testing.T) {
 	if to, _ := os.Readlink(m.root.Path("/etc/resolv.conf")); to != "resolv.conf.whonix" {
 		t.Error("the link was replaced by a file")
 	}
+	if out := m.stdout.String(); strings.Count(out, "filename from filelist updated") != 4 || strings.Contains(out, "'/etc/resolv.conf.whonix'") {
+		t.Errorf("one file by two names is told of once, and not edited by two at once: %s", out)
+	}
 	if got := m.read(cacheDir+"/whonix-ip-local") + " " + m.read(cacheDir+"/whonix-ip-gateway") + " " + m.read(cacheDir+"/whonix-ip6-local") + " " + m.read(cacheDir+"/whonix-ip6-gateway"); got != "10.137.1.5 10.138.2.9 fd09:24ef:4179::a89:5 fd09:24ef:4179::a89:9" {
 		t.Errorf("saved: %s", got)
 	}

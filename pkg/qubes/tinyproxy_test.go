@@ -208,3 +208,26 @@ func TestTinyproxyGoesThroughTor(t *testing.T) {
 		t.Errorf("Tor was asked for %q", asked)
 	}
 }
+
+// FuzzUpstream: a configuration that is accepted has one upstream, and comes out
+// of a second time as it is.
+func FuzzUpstream(f *testing.F) {
+	for _, seed := range []string{"", tinyproxyStock, upstreamLine, "upstream\tSOCKS5 127.0.0.1:9104\r\n", "No Upstream \"x\"\n", "#Upstream none\n \v\fUpstream\xe9"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		out, err := withUpstream(text)
+		if err != nil {
+			return
+		}
+		found := 0
+		for line := range strings.Lines(string(out)) {
+			if words := strings.Fields(line); len(words) > 0 && isUpstream(words[0]) {
+				found++
+			}
+		}
+		if again, err := withUpstream(out); found != 1 || err != nil || string(again) != string(out) {
+			t.Fatalf("%q: %q has %d; %v, %q", text, out, found, err, again)
+		}
+	})
+}
