@@ -74,6 +74,7 @@ func (m *machine) writable(path string) {
 // restarted although the address could not be saved (defect 35); once it can be
 // written all is made up for.
 func TestReadOnly(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ locked, says string }{
 		"saved addresses":  {cacheDir, "ERROR: 'IPv4': writing to ip_file failed: '" + cacheDir + "/whonix-ip-gateway'"},
 		"the user's torrc": {torrcDir, "ERROR: file existing but not updated: " + userTorrc},
@@ -120,6 +121,7 @@ func TestReadOnly(t *testing.T) {
 // TestNoRegularFile: what is no file where one should be is an error, and never
 // waited for.
 func TestNoRegularFile(t *testing.T) {
+	t.Parallel()
 	for name, put := range map[string]func(host string) error{
 		"fifo":      func(host string) error { return unix.Mkfifo(host, 0o666) },
 		"socket":    func(host string) error { return unix.Mknod(host, unix.S_IFSOCK|0o666, 0) },
@@ -161,6 +163,7 @@ func TestNoRegularFile(t *testing.T) {
 
 // TestOddSavedFiles: what was saved and is no address counts as nothing saved.
 func TestOddSavedFiles(t *testing.T) {
+	t.Parallel()
 	for _, saved := range []string{"", "\n", "abc", "::1", "10.137.0.7\x00", strings.Repeat("10.137.0.7\n", 10000), "0.0.0.0", "10.137.0.7 10.137.0.8"} {
 		m := newMachine(t, whonix.GatewayMarker)
 		m.write(cacheDir+"/whonix-ip-gateway", saved)
@@ -175,6 +178,7 @@ func TestOddSavedFiles(t *testing.T) {
 // TestQubesDBIsDown: nothing is known, nothing is changed, and it is no failure:
 // dpkg and the units go on.
 func TestQubesDBIsDown(t *testing.T) {
+	t.Parallel()
 	for _, marker := range []string{whonix.GatewayMarker, whonix.WorkstationMarker} {
 		for name, script := range map[string]string{"fails": "exit 1", "is killed": "kill -9 $$", "says why": "echo 'Failed to connect' >&2; exit 2"} {
 			m := newMachine(t, marker)

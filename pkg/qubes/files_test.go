@@ -146,6 +146,7 @@ func TestProtectedFiles(t *testing.T) {
 // TestSetDateTime: dom0's time is kept if it is one, and nothing else is
 // (defect 47).
 func TestSetDateTime(t *testing.T) {
+	t.Parallel()
 	script, err := filepath.Abs(top + "/etc/qubes-rpc/qubes.SetDateTime.anondist")
 	if err != nil {
 		t.Fatal(err)

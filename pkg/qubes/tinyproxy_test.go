@@ -128,6 +128,7 @@ Filter "%[1]s/blacklist"
 // TestTinyproxyGoesThroughTor: Debian's tinyproxy, started as the unit starts it,
 // asks Tor for names as they are, and has the page that templates look for.
 func TestTinyproxyGoesThroughTor(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t, whonix.GatewayMarker)
 	page, err := os.ReadFile(top + "/scripts/qubes-whonix/default.html")
 	if err != nil {

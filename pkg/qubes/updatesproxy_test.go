@@ -333,6 +333,7 @@ func echo(t *testing.T, size int) string {
 // the answer arrives as a whole although the caller has ended: Tor is not told,
 // it would end the stream.
 func TestUpdatesProxyTunnel(t *testing.T) {
+	t.Parallel()
 	data := make([]byte, 1<<20)
 	_, _ = rand.Read(data)
 	tor := newSocksPort(t, echo(t, len(data)))
@@ -429,6 +430,7 @@ func TestUpdatesRelayNobody(t *testing.T) {
 // TestUpdatesProxyRefuses: the reason is in the line that apt shows, and nothing
 // has gone anywhere.
 func TestUpdatesProxyRefuses(t *testing.T) {
+	t.Parallel()
 	const get, connect = "GET http://deb.example/ HTTP/1.1\r\nHost: x\r\n\r\n", "CONNECT deb.example:443 HTTP/1.1\r\nHost: x\r\n\r\n"
 	for name, c := range map[string]struct {
 		phase, disabled string // of a Tor that runs
@@ -599,6 +601,7 @@ func TestCallerNames(t *testing.T) {
 // TestUpdatesProxyApt: Debian's apt gets its lists through the proxy, over http
 // and several requests to a connection, and shows the reason when it does not.
 func TestUpdatesProxyApt(t *testing.T) {
+	t.Parallel()
 	lists := "Package: example\nVersion: 1\nArchitecture: all\nFilename: x.deb\nSize: 1\nMD5sum: 0\nDescription: x\n\n"
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if path.Clean(r.URL.Path) != "/debian/Packages" {
@@ -673,6 +676,7 @@ func TestUpdatesProxyApt(t *testing.T) {
 // TestUpdatesProxyRealTor: what Debian's tor says is understood: that it is
 // switched off, and that it cannot connect where there is no network.
 func TestUpdatesProxyRealTor(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t, whonix.GatewayMarker)
 	for _, dir := range []string{"/run/tor", "/data"} {
 		if err := os.MkdirAll(m.root.Path(dir), 0o700); err != nil {
