@@ -130,6 +130,13 @@ func TestRender(t *testing.T) {
 			t.Errorf("no line %q", want)
 		}
 	}
+	rewritten := strings.NewReplacer(whonix.GatewayIP+":", "10.137.0.7:", "["+whonix.GatewayIP6+"]", "[fd00::7]").Replace(base) // by an older version
+	if again, m := render(rewritten, qubes, never); again != text || m != n {
+		t.Errorf("a list that was rewritten: %d commented out", m)
+	}
+	if again, _ := render(rewritten, nil, always); again != rewritten {
+		t.Error("a list was changed without an address")
+	}
 	const odd = "# SocksPort [::1]:1\n\nSocksPort [::1]\nSocksPort auto\nFoo\n  SocksPort  [::1]:2   X # [::1]:2\nSocksPort 10.152.152.10:1"
 	const want = "# SocksPort [::1]:1\n\nSocksPort [::1]\nSocksPort auto\nFoo\n#  SocksPort  [::1]:2   X # [::1]:2\nSocksPort 10.137.0.9:1"
 	if text, _ := render(odd, qubes, never); text != want {
@@ -142,7 +149,7 @@ func TestRender(t *testing.T) {
 func TestQubesAddresses(t *testing.T) {
 	for _, c := range []struct{ content, want string }{
 		{"10.137.0.9", "10.137.0.9"}, {"10.137.0.9\n", "10.137.0.9"}, {"", ""}, {"abc", ""}, {"10.0.0.1/32", ""}, {"10.0.0.1\n10.0.0.2\n", ""}, {"::1", ""},
-		{"0.0.0.0", ""}, {strings.Repeat("1", 300), ""}, {"::ffff:10.0.0.1", ""},
+		{"0.0.0.0", ""}, {"127.0.0.1", ""}, {"224.0.0.1", ""}, {"255.255.255.255", ""}, {strings.Repeat("1", 300), ""}, {"::ffff:10.0.0.1", ""},
 	} {
 		m := newMachine(t, whonix.GatewayMarker, whonix.QubesMarker)
 		m.write(qubesGatewayIP, c.content)
@@ -268,6 +275,35 @@ func TestAcceptance06_MissingBase(t *testing.T) {
 	}
 	if n := strings.Count(m.stderr.String(), "tor-config-sane: ERROR: generate-"); n != 2 {
 		t.Errorf("%s", m.stderr.String())
+	}
+}
+
+// TestSaneOrder: at the first boot, and when Qubes has given another address, the
+// list is made with the address of now: lines of an IPv6 address that was, or was
+// shipped, would all have become comments.
+func TestSaneOrder(t *testing.T) {
+	const ip, ip6 = "10.137.0.9", "fd09:24ef:4179::a89:9"
+	m := newMachine(t, whonix.GatewayMarker, whonix.QubesMarker)
+	m.write(listenersBase, ListenersBase())
+	can := func(a netip.Addr) bool { return a.IsLoopback() || a == netip.MustParseAddr(ip6) }
+	for _, before := range []string{"", "fd09:24ef:4179::a89:7"} {
+		if before != "" {
+			m.write(qubesGatewayIP6, before)
+		}
+		m.write(replaceIPs, fmt.Sprintf("#!/bin/sh\nmkdir -p %[1]q\nprintf %[2]s >%[1]q/whonix-ip-gateway\nprintf %[3]s >%[1]q/whonix-ip6-gateway\n",
+			filepath.Dir(m.root.Path(qubesGatewayIP)), ip, ip6))
+		if err := os.Chmod(m.root.Path(replaceIPs), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		s := &sane{m.root, m.env("tor-config-sane"), func(context.Context) {}, m.list(can)}
+		if err := s.run(context.Background()); err != nil {
+			t.Fatal(err, m.stderr.String())
+		}
+		list := m.read(listenersPath)
+		want := strings.Join(whonix.TorListeners(ip, ip6), "\n")
+		if got := strings.Join(active(list), "\n"); got != want {
+			t.Errorf("before: %q: %d active lines of %d", before, len(active(list)), len(whonix.TorListeners(ip, ip6)))
+		}
 	}
 }
 

@@ -140,9 +140,9 @@ func (l *listenerList) addresses() map[netip.Addr]netip.Addr {
 		if err != nil {
 			continue // the defaults stay
 		}
-		a, err := netip.ParseAddr(strings.TrimSpace(string(data)))
-		if err != nil || a.Zone() != "" || a.Is4() != old.Is4() || a.Is4In6() || a.IsUnspecified() {
-			l.env.Warnf("%s: no address that could take the place of %s: ignored", file, from)
+		a, err := whonix.SavedAddress(data, old)
+		if err != nil {
+			l.env.Warnf("%s: %v: %s stays", file, err, from)
 			continue
 		}
 		out[old] = a
@@ -162,7 +162,7 @@ func render(base string, addresses map[netip.Addr]netip.Addr, bindable func(neti
 			out.WriteString(line)
 			continue
 		}
-		if other, ok := addresses[address.Addr()]; ok {
+		if other, ok := inPlaceOf(address.Addr(), addresses); ok {
 			address = netip.AddrPortFrom(other, address.Port())
 			line = before + address.String() + after
 		}
@@ -180,6 +180,21 @@ func render(base string, addresses map[netip.Addr]netip.Addr, bindable func(neti
 		out.WriteString(line)
 	}
 	return out.String(), commented
+}
+
+// inPlaceOf is the address that takes the place of a shipped one, or of one that
+// an older replace-ips has written into the shipped list: all that is not
+// loopback there is the Gateway's internal address.
+func inPlaceOf(a netip.Addr, addresses map[netip.Addr]netip.Addr) (other netip.Addr, ok bool) {
+	if a.IsLoopback() || a.IsUnspecified() {
+		return netip.Addr{}, false
+	}
+	shipped := whonix.GatewayIP6
+	if a.Is4() {
+		shipped = whonix.GatewayIP
+	}
+	other, ok = addresses[netip.MustParseAddr(shipped)]
+	return other, ok
 }
 
 // listenerAddress finds the address of an active line.

@@ -65,12 +65,14 @@ func (s *sane) run(ctx context.Context) error {
 		s.wait(ctx)
 		step(waited, s.noteWait())
 	}
-	step("generate-tor-service-defaults-torrc-anondist", s.list.run())
+	// Before the list: whether Tor can have an address is asked of the address
+	// that this machine has now, and not of the last boot's or the shipped one.
 	if machine.Qubes && !machine.Template {
 		step(replaceIPs, execx.Cmd{
 			Path: s.root.Path(replaceIPs), Env: execx.CleanEnv(nil), Stdout: s.env.Stdout, Stderr: s.env.Stderr,
 		}.Run(ctx))
 	}
+	step("generate-tor-service-defaults-torrc-anondist", s.list.run())
 	if failed {
 		return &cli.Exit{Code: cli.CodeFailed}
 	}

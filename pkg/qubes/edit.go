@@ -32,6 +32,10 @@ func edit(root fsx.Root, path string, change func([]byte) []byte) (changed bool,
 	if home, rest, ok := inHome(path); ok {
 		return editAsOwner(root, home, rest, change)
 	}
+	changed, err = editIn(root.Path(path), path, change)
+	if !errors.Is(err, unix.ELOOP) {
+		return changed, err
+	}
 	real, err := resolve(root, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -39,12 +43,19 @@ func edit(root fsx.Root, path string, change func([]byte) []byte) (changed bool,
 	if err != nil {
 		return false, err
 	}
-	dir, err := unix.Open(filepath.Dir(real), unix.O_DIRECTORY|unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return false, &fs.PathError{Op: "open", Path: path, Err: err}
+	return editIn(real, path, change)
+}
+
+// editIn edits the file at a path in which there is no link.
+func editIn(real, path string, change func([]byte) []byte) (changed bool, err error) {
+	dir, err := unix.Openat2(unix.AT_FDCWD, filepath.Dir(real), &unix.OpenHow{Flags: unix.O_DIRECTORY | unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS})
+	if err == nil {
+		defer unix.Close(dir)
+		changed, err = editAt(dir, filepath.Base(real), -1, change)
 	}
-	defer unix.Close(dir)
-	changed, err = editAt(dir, filepath.Base(real), -1, change)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w", path, err)
 	}
@@ -57,7 +68,7 @@ func resolve(root fsx.Root, path string) (string, error) {
 	host := root.Path(path)
 	real, err := filepath.EvalSymlinks(host)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%s: %w", path, err)
 	}
 	top, err := filepath.EvalSymlinks(string(root))
 	if err != nil {

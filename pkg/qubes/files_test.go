@@ -58,7 +58,7 @@ func TestUnits(t *testing.T) {
 	for _, target := range []string{"sysinit", "basic", "shutdown", "network-pre", "network", "network-online", "local-fs", "multi-user"} {
 		put(units+"/"+target+".target", "[Unit]\n")
 	}
-	for _, program := range []string{"/usr/bin/touch", "/usr/bin/qvm-connect-tcp", "/usr/lib/qubes-whonix/tinyproxy-config-patch",
+	for _, program := range []string{"/usr/bin/touch", "/usr/bin/qvm-connect-tcp", "/usr/bin/tinyproxy", "/usr/lib/qubes-whonix/tinyproxy-config-patch",
 		"/usr/lib/qubes-whonix/init/network-proxy-setup", "/usr/lib/qubes-whonix/init/qubes-whonix-postinit", "/usr/lib/qubes-whonix/init/torified-updates-proxy-check"} {
 		put(program, "#!/bin/sh\n")
 		if err := os.Chmod(root+program, 0o755); err != nil {
@@ -117,6 +117,9 @@ func TestConstantsAgree(t *testing.T) {
 			}
 		}
 	}
+	if text := shipped(t, "systemd/system/qubes-updates-proxy.service.d/40_qubes-whonix.conf"); !strings.Contains(text, "\nExecStart=\nExecStart=/usr/bin/tinyproxy -d -c "+tinyproxyRun+"\n") {
+		t.Error("tinyproxy is started with another configuration")
+	}
 	unit := strings.Replace(checkUnit, "/usr/lib/", "", 1)
 	if text := shipped(t, unit); !strings.Contains(text, "\nUser="+checkUser+"\n") {
 		t.Errorf("%s has another account", unit)
@@ -143,6 +146,7 @@ func TestProtectedFiles(t *testing.T) {
 // TestSetDateTime: dom0's time is kept if it is one, and nothing else is
 // (defect 47).
 func TestSetDateTime(t *testing.T) {
+	t.Parallel()
 	script, err := filepath.Abs(top + "/etc/qubes-rpc/qubes.SetDateTime.anondist")
 	if err != nil {
 		t.Fatal(err)
@@ -161,5 +165,40 @@ func TestSetDateTime(t *testing.T) {
 		if string(out) != want || (err == nil) != (want != "") {
 			t.Errorf("%.40q: kept %q, %v", in, out, err)
 		}
+	}
+}
+
+// TestPackageFacts: what is displaced is there to take its place, and what can
+// trigger the package is what a package has (defect 44).
+func TestPackageFacts(t *testing.T) {
+	lists, err := filepath.Glob(top + "/scripts/packages/*.files")
+	if err != nil {
+		t.Fatal(err)
+	}
+	installed := map[string]bool{"/usr/share/anon-apps-config/kioslaverc": true, "/etc/resolv.conf.anondist": true} // of packages of others
+	for _, list := range lists {
+		for line := range strings.Lines(shipped(t, "scripts/packages/"+filepath.Base(list))) {
+			if f := strings.Fields(line); len(f) > 2 && f[0] != "#" {
+				installed[f[2]] = true
+			}
+		}
+	}
+	heading, found := "", map[string]int{}
+	for line := range strings.Lines(shipped(t, "scripts/packages/qubes-whonix.files")) {
+		name, ok := strings.CutPrefix(line, "#\t")
+		if !ok {
+			heading, _, _ = strings.Cut(strings.Trim(line, "# \n"), ",")
+			continue
+		}
+		name = strings.TrimSpace(name)
+		switch found[heading]++; {
+		case heading == "Displaced" && !installed[name+".anondist"]:
+			t.Errorf("%s is displaced by nothing", name)
+		case heading == "Triggers" && !installed[name]:
+			t.Errorf("no package could trigger %s", name)
+		}
+	}
+	if found["Displaced"] != 7 || found["Triggers"] != 5 || len(found) != 2 {
+		t.Errorf("%v", found)
 	}
 }

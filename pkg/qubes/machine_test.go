@@ -5,7 +5,9 @@ package qubes
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"io/fs"
+	"log"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,3 +105,6 @@ func (m *machine) state() string {
 	}
 	return all.String()
 }
+
+// quiet is a logger that says nothing.
+func quiet() *log.Logger { return log.New(io.Discard, "", 0) }

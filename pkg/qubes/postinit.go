@@ -50,19 +50,23 @@ func Postinit(ctx context.Context, env cli.Env) error {
 // are not replaced here but before Tor is started.
 func postinit(ctx context.Context, root fsx.Root, env cli.Env) error {
 	m := whonix.Detect(root)
-	switch {
-	case !m.Qubes || m.Template:
+	if !m.Qubes || m.Template || m.Role != whonix.Gateway && m.Role != whonix.Workstation {
 		return nil
-	case m.Role == whonix.Gateway && m.NetVM:
-		return errors.Join(flag(root, flagGateway), switchTor(root, env))
-	case m.Role == whonix.Gateway:
-		return switchTor(root, env)
-	case m.Role == whonix.Workstation && root.Exists(appVMMarker):
-		return errors.Join(flag(root, flagWorkstation), replaceIPs(ctx, root, env))
-	case m.Role == whonix.Workstation:
-		return replaceIPs(ctx, root, env)
 	}
-	return nil
+	links := repairLinks(root, env) // before addresses are written into what they lead to
+	var flagged, own error
+	if m.Role == whonix.Gateway {
+		if m.NetVM {
+			flagged = flag(root, flagGateway)
+		}
+		own = switchTor(root, env)
+	} else {
+		if root.Exists(appVMMarker) {
+			flagged = flag(root, flagWorkstation)
+		}
+		own = replaceIPs(ctx, root, env)
+	}
+	return errors.Join(links, flagged, own)
 }
 
 // flag sets a service flag, if it is not set.

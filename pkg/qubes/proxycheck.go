@@ -18,9 +18,10 @@ import (
 	"whonix-networking/pkg/whonix"
 )
 
-const checkHelp = `usage: torified-updates-proxy-check
+const checkHelp = `usage: torified-updates-proxy-check [--ask]
 Finds out, in a Qubes template, whether the updates proxy is behind Tor. See
 torified-updates-proxy-check(8).
+  --ask    ask once, and write nothing down
 `
 
 // What the check tells others, and how it is told not to be made.
@@ -48,16 +49,25 @@ const (
 	markerMode   = 0o664
 )
 
+// codeSilent is --ask's exit code where there was no answer.
+const codeSilent = 3
+
 // CheckProxy is the program torified-updates-proxy-check.
 func CheckProxy(ctx context.Context, env cli.Env) error {
-	if done, err := alone(env, checkHelp); done {
-		return err
+	asks := len(env.Args) == 2 && env.Args[1] == "--ask"
+	if !asks {
+		if done, err := alone(env, checkHelp); done {
+			return err
+		}
 	}
 	account := "unknown"
 	if u, err := user.Current(); err == nil {
 		account = u.Username
 	}
 	c := &proxyCheck{root: fsx.Host, env: env, account: account, server: proxyServer, each: checkEach, request: checkRequest}
+	if asks {
+		return c.askOnce(ctx)
+	}
 	return c.run(ctx)
 }
 
@@ -95,11 +105,31 @@ func (c *proxyCheck) run(ctx context.Context) (err error) {
 	if err != nil {
 		return &cli.Exit{Code: terminated}
 	}
+	if err := c.judge(page); err != nil {
+		return err
+	}
+	if err := c.root.Touch(secureProxy, markerMode); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.env.Stdout, "%s: INFO: Success.\n", c.env.Args[0])
+	return nil
+}
+
+// askOnce is for whoever wants to know whether an old verdict still holds.
+func (c *proxyCheck) askOnce(ctx context.Context) error {
+	if !whonix.Detect(c.root).Template || c.root.Exists(checkSkip) {
+		return nil
+	}
+	page, err := c.once(ctx, c.client())
+	if err != nil {
+		return &cli.Exit{Code: codeSilent}
+	}
+	return c.judge(page)
+}
+
+// judge says what is wrong with a page that is not of a proxy behind Tor.
+func (c *proxyCheck) judge(page []byte) error {
 	if bytes.Contains(page, []byte(proxyMeta)) {
-		if err := c.root.Touch(secureProxy, markerMode); err != nil {
-			return err
-		}
-		fmt.Fprintf(c.env.Stdout, "%s: INFO: Success.\n", c.env.Args[0])
 		return nil
 	}
 	cut := ""
@@ -111,14 +141,19 @@ func (c *proxyCheck) run(ctx context.Context) (err error) {
 	return &cli.Exit{Code: cli.CodeFailed}
 }
 
-// ask asks for the page until there is one. It fails only when ctx ends.
-func (c *proxyCheck) ask(ctx context.Context) ([]byte, error) {
-	transport := &http.Transport{ // no proxy of the environment's
+// client asks no proxy of the environment's, and follows no redirection.
+func (c *proxyCheck) client() *http.Client {
+	transport := &http.Transport{
 		DialContext:            (&net.Dialer{}).DialContext,
 		DisableKeepAlives:      true,
 		MaxResponseHeaderBytes: pageMax,
 	}
-	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// ask asks for the page until there is one. It fails only when ctx ends.
+func (c *proxyCheck) ask(ctx context.Context) ([]byte, error) {
+	client := c.client()
 	for {
 		page, err := c.once(ctx, client)
 		if err == nil {

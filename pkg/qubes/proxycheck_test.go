@@ -151,3 +151,35 @@ func TestCheckConditions(t *testing.T) {
 		t.Errorf("as root: %v %s", err, m.stderr.String())
 	}
 }
+
+// TestAskOnce: whether an old verdict still holds, for any account; nothing is
+// written down (defect 38).
+func TestAskOnce(t *testing.T) {
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone.Close()
+	for name, c := range map[string]struct {
+		server string
+		want   int
+	}{
+		"behind Tor": {serve(t, http.StatusOK, proxyMeta), 0},
+		"clearnet":   {serve(t, http.StatusOK, "<html>"), 1},
+		"nobody":     {"http://" + gone.Addr().String() + "/", codeSilent},
+	} {
+		m := template(t)
+		before := m.state()
+		check := &proxyCheck{root: m.root, env: m.env(), account: "user", server: c.server, request: time.Minute}
+		if err := check.askOnce(context.Background()); code(err) != c.want || m.state() != before {
+			t.Errorf("%s: %v, or something was written", name, err)
+		}
+		if said := strings.Contains(m.stderr.String(), "does not contain PROXY_META"); said != (c.want == 1) {
+			t.Errorf("%s: said %q", name, m.stderr.String())
+		}
+		m.write(checkSkip, "")
+		if err := check.askOnce(context.Background()); err != nil {
+			t.Errorf("%s, skipped: %v", name, err)
+		}
+	}
+}

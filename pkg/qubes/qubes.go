@@ -17,6 +17,7 @@ import (
 	"whonix-networking/pkg/cli"
 	"whonix-networking/pkg/execx"
 	"whonix-networking/pkg/fsx"
+	"whonix-networking/pkg/whonix"
 )
 
 // Keys of QubesDB.
@@ -64,18 +65,13 @@ const (
 	ipv6 family = "IPv6"
 )
 
-// parse reads exactly one address of the family that a machine can have. A key
-// of the other family once gave Tor the listener ::1:9300 (defect 34); an
-// unspecified address would give it listeners on every interface.
+// parse reads exactly one address of the family that a machine can have.
 func (f family) parse(text string) (netip.Addr, error) {
-	a, err := netip.ParseAddr(text)
-	switch {
-	case err != nil || a.Zone() != "" || a.Is4In6() || a.Is4() != (f == ipv4):
-		return netip.Addr{}, fmt.Errorf("not one %s address", f)
-	case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return netip.Addr{}, fmt.Errorf("no machine's own %s address", f)
+	like := netip.IPv4Unspecified()
+	if f == ipv6 {
+		like = netip.IPv6Unspecified()
 	}
-	return a, nil
+	return whonix.OwnAddress(text, like)
 }
 
 // shown is a foreign value for a message: in one line, and not endless.

@@ -10,6 +10,11 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"whonix-networking/pkg/cli"
 	"whonix-networking/pkg/execx"
@@ -252,29 +257,29 @@ func (r *replacer) write(file, text string, m mapping) (written bool) {
 	return true
 }
 
+// rewritten is what became of a file.
+type rewritten struct {
+	changed bool
+	by      []mapping
+	err     error
+}
+
 // rewrite rewrites the files, and returns those that changed.
 func (r *replacer) rewrite(mappings []mapping, files []string) (changed []string) {
 	if len(mappings) == 0 {
 		return nil
 	}
-	all := substitute(mappings)
-	for _, file := range files {
-		var by []mapping
-		did, err := edit(r.root, file, func(text []byte) []byte {
-			by = slices.DeleteFunc(slices.Clone(mappings), func(m mapping) bool {
-				return string(substitute([]mapping{m}).rewrite(text)) == string(text)
-			})
-			return all.rewrite(text)
-		})
+	for i, did := range rewriteAll(r.root, mappings, files) {
+		file, err := files[i], did.err
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil && strings.HasPrefix(file, "/home/"): // its owner's affair, and no reason to fail
 			r.say("WARNING: file existing but not updated: %v", err)
 		case err != nil:
 			r.fail("file existing but not updated: %v", err)
-		case did:
+		case did.changed:
 			changed = append(changed, file)
-			for _, m := range by {
+			for _, m := range did.by {
 				r.say("INFO: '%s': filename from filelist updated  : '%s' '%s' '%s'", m.family, file, m.key, m.now)
 			}
 		}
@@ -282,20 +287,83 @@ func (r *replacer) rewrite(mappings []mapping, files []string) (changed []string
 	return changed
 }
 
+// rewriteAll rewrites files several at a time: each that changes waits for the
+// disk, which has one wait for all that ask at once.
+func rewriteAll(root fsx.Root, mappings []mapping, files []string) []rewritten {
+	const atOnce = 64
+	all, list := substitute(mappings), make([]rewritten, len(files))
+	one := func(i int) {
+		did := &list[i]
+		did.changed, did.err = edit(root, files[i], func(text []byte) []byte {
+			after := all.rewrite(text)
+			if string(after) != string(text) {
+				did.by = slices.DeleteFunc(slices.Clone(mappings), func(m mapping) bool {
+					return string(substitute([]mapping{m}).rewrite(text)) == string(text)
+				})
+			}
+			return after
+		})
+	}
+	groups := sameFiles(root, files)
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(atOnce, len(groups)) {
+		workers.Add(1)
+		go func() {
+			defer workers.Done()
+			for n := int(next.Add(1)) - 1; n < len(groups); n = int(next.Add(1)) - 1 {
+				for _, i := range groups[n] {
+					one(i)
+				}
+			}
+		}()
+	}
+	workers.Wait()
+	return list
+}
+
+// sameFiles groups the names that lead to one file, as /etc/resolv.conf does to
+// the one beside it: they are not edited at once.
+func sameFiles(root fsx.Root, files []string) (groups [][]int) {
+	type inode struct{ device, number uint64 }
+	known := map[inode]int{}
+	for i, file := range files {
+		var st unix.Stat_t
+		if err := unix.Stat(root.Path(file), &st); err != nil {
+			groups = append(groups, []int{i})
+			continue
+		}
+		at := inode{uint64(st.Dev), st.Ino}
+		group, ok := known[at]
+		if !ok {
+			group = len(groups)
+			known[at] = group
+			groups = append(groups, nil)
+		}
+		groups[group] = append(groups[group], i)
+	}
+	return groups
+}
+
 // restartTor has a running Tor take the new addresses. The restart is not
 // waited for: this may be part of what Tor's start waits for (defect 9).
 func (r *replacer) restartTor(ctx context.Context) {
+	const patience = 10 * time.Second // for each; whoever runs this waits for it
 	systemctl, err := execx.Find(r.root, "systemctl")
 	if err != nil {
 		r.fail("%v", err)
 		return
 	}
-	if err := (execx.Cmd{Path: systemctl, Args: []string{"--quiet", "is-active", "tor@default"}}).Run(ctx); err != nil {
+	ask, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := (execx.Cmd{Path: systemctl, Args: []string{"--quiet", "is-active", "tor@default"}}).Run(ask); err != nil {
 		r.say("INFO: Systemd unit tor@default is not running, therefore not restarting.")
 		return
 	}
 	r.say("INFO: executing: systemctl restart tor@default")
-	if err := (execx.Cmd{Path: systemctl, Args: []string{"--no-block", "restart", "tor@default"}, Stderr: r.env.Stderr}).Run(ctx); err != nil {
+	order, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := (execx.Cmd{Path: systemctl, Args: []string{"--no-block", "restart", "tor@default"}, Stderr: r.env.Stderr}).Run(order); err != nil {
 		r.fail("systemctl restart tor@default: %v", err)
 	}
 }

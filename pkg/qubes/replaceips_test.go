@@ -117,6 +117,7 @@ func TestAcceptance19_NextBoot(t *testing.T) {
 // TestFailedFileIsTriedAgain: an address that could not be replaced is not
 // forgotten, whatever the next ones are.
 func TestFailedFileIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t, whonix.WorkstationMarker)
 	const file = "/usr/share/anon-apps-config/kioslaverc"
 	m.write(file, "server=10.152.152.10\n")
@@ -183,6 +184,7 @@ func TestAcceptance20_Bytes(t *testing.T) {
 // TestAcceptance21_Home: in a user's home no link is followed, no FIFO waited
 // for, and nothing done that its owner could not do (defect 33).
 func TestAcceptance21_Home(t *testing.T) {
+	t.Parallel()
 	const uid, dir, file = 23456, "/home/user/.config/hexchat", "/home/user/.config/hexchat/hexchat.conf"
 	const secret = "10.152.152.10\n"
 	link := func(m *machine, to, at string) error { return os.Symlink(m.root.Path(to), m.root.Path(at)) }
@@ -258,6 +260,7 @@ func relink(m *machine, dir string) error {
 // TestAcceptance22_BadValues: a value that is not exactly one address of the
 // right family changes nothing (defect 34).
 func TestAcceptance22_BadValues(t *testing.T) {
+	t.Parallel()
 	for _, bad := range []string{"", "\n", "abc", "10.0.0.1/32", "10.0.0.1\n10.0.0.2\n", "fd00::1", "10.0.0.1 ", "010.0.0.1", "0.0.0.0", "127.0.0.1",
 		"224.0.0.1", "::ffff:10.0.0.1", "10.0.0.1\x00", "\x1b[2J", strings.Repeat("1", 1<<20)} {
 		m := newMachine(t, whonix.GatewayMarker)
@@ -327,6 +330,9 @@ func TestWorkstation(t *testing.T) {
 	}
 	if to, _ := os.Readlink(m.root.Path("/etc/resolv.conf")); to != "resolv.conf.whonix" {
 		t.Error("the link was replaced by a file")
+	}
+	if out := m.stdout.String(); strings.Count(out, "filename from filelist updated") != 4 || strings.Contains(out, "'/etc/resolv.conf.whonix'") {
+		t.Errorf("one file by two names is told of once, and not edited by two at once: %s", out)
 	}
 	if got := m.read(cacheDir+"/whonix-ip-local") + " " + m.read(cacheDir+"/whonix-ip-gateway") + " " + m.read(cacheDir+"/whonix-ip6-local") + " " + m.read(cacheDir+"/whonix-ip6-gateway"); got != "10.137.1.5 10.138.2.9 fd09:24ef:4179::a89:5 fd09:24ef:4179::a89:9" {
 		t.Errorf("saved: %s", got)

@@ -5,7 +5,10 @@ package qubes
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"strings"
 
 	"whonix-networking/pkg/cli"
@@ -18,9 +21,11 @@ Has the updates proxy send everything through Tor. See
 tinyproxy-config-patch(8).
 `
 
-// The updates proxy's configuration, and what it must have.
+// The updates proxy's configuration, which is another package's and stays as it
+// is (defect 41); the one that it is started with; and what that must have.
 const (
 	tinyproxyConf  = "/etc/tinyproxy/tinyproxy-updates.conf"
+	tinyproxyRun   = "/run/qubes-updates-proxy/tinyproxy.conf"
 	upstreamLine   = "Upstream socks5 127.0.0.1:" + whonix.AptGetPortText
 	tinyproxyBegin = "## BEGIN: auto-generated configuration by /usr/lib/qubes-whonix/tinyproxy-config-patch"
 	tinyproxyEnd   = "## END: auto-generated configuration by /usr/lib/qubes-whonix/tinyproxy-config-patch"
@@ -38,22 +43,31 @@ func PatchTinyproxy(_ context.Context, env cli.Env) error {
 }
 
 // patchTinyproxy fails where the proxy could send anything past Tor: the unit
-// does not start it then.
+// does not start it then. A template is not to have one at all, and is not
+// changed.
 func patchTinyproxy(root fsx.Root) error {
-	const hint = "take it out, and let the updates proxy have Tor as its only upstream"
-	if !root.Exists(tinyproxyConf) {
+	if whonix.Detect(root).Template {
+		return errors.New("this is a template, which gets its updates from a Gateway and is no updates proxy: nothing was changed")
+	}
+	text, err := root.ReadFile(tinyproxyConf, sizeMax)
+	if errors.Is(err, fs.ErrNotExist) {
 		return cli.WithHint(fmt.Errorf("%s is missing", tinyproxyConf), "install the package of the updates proxy again")
 	}
-	var foreign error
-	_, err := edit(root, tinyproxyConf, func(text []byte) []byte {
-		var after []byte
-		after, foreign = withUpstream(text)
-		return after
-	})
-	if foreign != nil {
-		return cli.WithHint(foreign, hint)
+	if err != nil {
+		return err
 	}
-	return err
+	after, err := withUpstream(text)
+	if err != nil {
+		return cli.WithHint(err, "take it out, and let the updates proxy have Tor as its only upstream")
+	}
+	const dirMode, mode = 0o755, 0o644
+	if old, err := root.ReadFile(tinyproxyRun, sizeMax); err == nil && bytes.Equal(old, after) {
+		return nil
+	}
+	if err := root.MkdirAll(filepath.Dir(tinyproxyRun), dirMode); err != nil {
+		return err
+	}
+	return root.WriteAtomic(tinyproxyRun, after, mode)
 }
 
 // withUpstream is a configuration with Tor as its one upstream. Ours is

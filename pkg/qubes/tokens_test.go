@@ -4,25 +4,20 @@ package qubes
 
 import (
 	"bytes"
-	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"testing"
-
-	"whonix-networking/pkg/fsx"
 )
 
-func testMappings() substitutes {
-	return substitute([]mapping{
+func testMappings() []mapping {
+	return []mapping{
 		{place: place{family: ipv4}, olds: []netip.Addr{netip.MustParseAddr("10.137.0.7"), netip.MustParseAddr("10.152.152.10")}, now: netip.MustParseAddr("10.200.3.4")},
 		{place: place{family: ipv6}, olds: []netip.Addr{netip.MustParseAddr("fd19:c33d:88bc::10")}, now: netip.MustParseAddr("fd00::9")},
-	})
+	}
 }
 
 // TestRewrite: what is an address, and what only looks like one (defect 32).
 func TestRewrite(t *testing.T) {
-	s := testMappings()
+	s := substitute(testMappings())
 	for in, want := range map[string]string{
 		"10.152.152.10":                            "10.200.3.4",
 		"10.137.0.7 10.137.0.0/24":                 "10.200.3.4 10.200.3.0/24",
@@ -76,7 +71,7 @@ func FuzzRewrite(f *testing.F) {
 	for _, seed := range []string{torrcBefore, "fd19:c33d:88bc::10\xe9 10.152.152.10", "[::]:1 :10.152.152.10: ..", "# 10.152.152.10\n\n10.152.152.0"} {
 		f.Add([]byte(seed))
 	}
-	s := testMappings()
+	s := substitute(testMappings())
 	f.Fuzz(func(t *testing.T, text []byte) {
 		after := s.rewrite(text)
 		if again := s.rewrite(after); !bytes.Equal(again, after) {
@@ -95,35 +90,4 @@ func FuzzRewrite(f *testing.F) {
 			t.Fatalf("more than addresses changed: %q %q", text, after)
 		}
 	})
-}
-
-// BenchmarkReplaceIPs1000Files has 1,000 files to be read, of which one in ten
-// holds the address.
-func BenchmarkReplaceIPs1000Files(b *testing.B) {
-	root := fsx.Root(b.TempDir())
-	const files = 1000
-	text := bytes.Repeat([]byte("SocksPort 10.152.152.11:9050 IsolateDestAddr # nothing to see\n"), 20)
-	name := func(i int) string { return fmt.Sprintf("/etc/%d", i) }
-	if err := os.MkdirAll(root.Path("/etc"), 0o755); err != nil {
-		b.Fatal(err)
-	}
-	s := testMappings()
-	for b.Loop() {
-		b.StopTimer()
-		for i := range files {
-			content := text
-			if i%10 == 0 {
-				content = append(bytes.Clone(text), "SocksPort 10.152.152.10:9100\n"...)
-			}
-			if err := os.WriteFile(filepath.Join(string(root), name(i)), content, 0o644); err != nil {
-				b.Fatal(err)
-			}
-		}
-		b.StartTimer()
-		for i := range files {
-			if _, err := edit(root, name(i), s.rewrite); err != nil {
-				b.Fatal(err)
-			}
-		}
-	}
 }

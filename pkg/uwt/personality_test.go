@@ -59,6 +59,47 @@ func TestAcceptance14_QubesTemplate(t *testing.T) {
 	m.run("rawdog").want(0).quiet().wantIsolated(true)
 }
 
+// TestQubesProofIsRenewed: a verdict of more than ten minutes ago does not count
+// before the proxy was asked again, nor does one of the future; without an answer
+// it is asked again.
+func TestQubesProofIsRenewed(t *testing.T) {
+	const check = "/usr/lib/qubes-whonix/init/torified-updates-proxy-check"
+	m := qubesTemplate(t)
+	m.write(secureProxy, "", 0o644)
+	m.write(checkDone, "", 0o644)
+	asks := func(script string) { m.write(check, "#!/bin/sh\n[ \"$*\" = --ask ] || exit 9\n"+script+"\n", 0o755) }
+	old := func(age time.Duration) {
+		t.Helper()
+		then := time.Now().Add(-age)
+		if err := os.Chtimes(m.path(secureProxy), then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asks("exit 1")
+	m.run("apt update").want(0).wantIsolated(false)
+	for _, age := range []time.Duration{11 * time.Minute, -time.Hour} {
+		old(age)
+		m.run("apt update").want(255).notRun().says("no torified Qubes updates proxy found")
+	}
+	asks("exit 0")
+	m.run("apt update").want(0).quiet().wantIsolated(false)
+	asks("mkdir /run/updatesproxycheck/asked 2>/dev/null && exit 3\nexit 0")
+	m.run("apt update").want(0).wantIsolated(false)
+	if _, err := os.Stat(m.path("/run/updatesproxycheck/asked")); err != nil {
+		t.Error(err)
+	}
+	m.write("/run/qubes-service/skip-torified-updates-proxy-check", "", 0o644)
+	asks("exit 1")
+	m.run("apt update").want(0).wantIsolated(false)
+	if err := os.Remove(m.path("/run/qubes-service/skip-torified-updates-proxy-check")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(m.path(check)); err != nil {
+		t.Fatal(err)
+	}
+	m.run("apt update").want(255).notRun()
+}
+
 // TestAcceptance14_Waiting: it goes on when the file appears, and Ctrl-C ends
 // it at once.
 func TestAcceptance14_Waiting(t *testing.T) {

@@ -4,6 +4,7 @@ package whonix
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -130,5 +131,28 @@ func TestTorListeners(t *testing.T) {
 	}
 	if all := strings.Join(TorListeners("10.137.0.9", "fd00::9"), "\n"); strings.Contains(all, GatewayIP) || !strings.Contains(all, "TransPort [fd00::9]:9040") {
 		t.Error("another address is not used")
+	}
+}
+
+// TestOwnAddress: exactly one address, of the family, that a machine can have.
+func TestOwnAddress(t *testing.T) {
+	four, six := netip.MustParseAddr(GatewayIP), netip.MustParseAddr(GatewayIP6)
+	for _, c := range []struct {
+		text string
+		like netip.Addr
+		good bool
+	}{
+		{"10.137.0.9", four, true}, {"fd00::9", six, true}, {"FD00:0::9", six, true},
+		{"fd00::9", four, false}, {"10.137.0.9", six, false}, {"", four, false}, {"10.0.0.1\n", four, false}, {" 10.0.0.1", four, false}, {"10.0.0.1/32", four, false},
+		{"010.0.0.1", four, false}, {"0.0.0.0", four, false}, {"255.255.255.255", four, false}, {"127.0.0.1", four, false}, {"224.0.0.1", four, false},
+		{"::", six, false}, {"::1", six, false}, {"fe80::1%eth0", six, false}, {"ff02::1", six, false}, {"::ffff:10.0.0.1", six, false}, {"::ffff:10.0.0.1", four, false}, {"[fd00::9]", six, false},
+	} {
+		a, err := OwnAddress(c.text, c.like)
+		if (err == nil) != c.good || a.IsValid() != c.good {
+			t.Errorf("%q: %v, %v", c.text, a, err)
+		}
+	}
+	if a, err := SavedAddress([]byte("10.137.0.9\n"), four); err != nil || a.String() != "10.137.0.9" {
+		t.Errorf("a line: %v, %v", a, err)
 	}
 }
