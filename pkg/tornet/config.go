@@ -4,15 +4,23 @@ package tornet
 
 import "fmt"
 
-// commonConfig is for every process; see TestingTorNetwork in tor(1). The
-// intervals are the shortest that tor takes.
-const commonConfig = `
+// networkConfig is for whoever uses the network; see TestingTorNetwork in
+// tor(1).
+const networkConfig = `
 TestingTorNetwork 1
+PathsNeededToBuildCircuits 0.25
+TestingClientDownloadSchedule 0, 1
+`
+
+// commonConfig is for every process of the network. The intervals are the
+// shortest that tor takes. Nothing remains of a test that was killed: a tor
+// ends with the process that owns it.
+const commonConfig = `
 DataDirectory %[1]s
 Log notice file %[1]s/log
+__OwningControllerProcess %[3]d
 SafeLogging 0
 AssumeReachable 1
-PathsNeededToBuildCircuits 0.25
 TestingMinExitFlagThreshold 0
 TestingV3AuthInitialVotingInterval 10
 TestingV3AuthInitialVoteDelay 2
@@ -20,7 +28,6 @@ TestingV3AuthInitialDistDelay 2
 V3AuthVotingInterval 20
 V3AuthVoteDelay 4
 V3AuthDistDelay 4
-TestingClientDownloadSchedule 0, 1
 TestingServerDownloadSchedule 0, 1
 ServerDNSResolvConfFile %[2]s
 ServerDNSDetectHijacking 0
@@ -28,12 +35,12 @@ ServerDNSAllowBrokenConfig 1
 Sandbox 0
 `
 
-// exitConfig takes the number and the OR port. Exits would refuse relays of
+// exitConfig takes the number, the address and the OR port. Exits would refuse relays of
 // which they do not know yet, and have no descriptors to hand out for a while.
 const exitConfig = `
-Nickname exit%d
-Address 127.0.0.1
-ORPort 127.0.0.1:%d
+Nickname exit%[1]d
+Address %[2]s
+ORPort %[2]s:%[3]d
 SocksPort 0
 ExitRelay 1
 ExitPolicy accept *:*
@@ -60,9 +67,9 @@ ConfluxEnabled 0
 func (n *Network) authority(i int) string {
 	return fmt.Sprintf(`
 Nickname auth%[1]d
-Address 127.0.0.1
-ORPort 127.0.0.1:%[2]d
-DirPort 127.0.0.1:%[3]d
+Address %[4]s
+ORPort %[4]s:%[2]d
+DirPort %[4]s:%[3]d
 SocksPort 0
 AuthoritativeDirectory 1
 V3AuthoritativeDirectory 1
@@ -71,5 +78,5 @@ TestingDirAuthVoteExit *
 TestingDirAuthVoteGuard *
 TestingDirAuthVoteHSDir *
 ExitRelay 0
-`, i, firstOR+i, firstDir+i)
+`, i, firstOR+i, firstDir+i, n.o.Address)
 }

@@ -3,6 +3,7 @@
 // Package tornet is a private Tor network for tests: directory authorities,
 // exits and a client of Debian's tor, all in one network namespace, with
 // addresses that look public behind the exits. Nothing leaves the machine.
+// Without the client, it is the Tor network of a lab's Internet.
 package tornet
 
 import (
@@ -10,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,6 +50,11 @@ type Options struct {
 	Dir    string            // where everything is kept; readable by root only
 	Names  map[string]string // names that exits resolve, to IPv4 addresses
 	Client []string          // further lines of the client's torrc
+	Exit   []string          // further lines of the exits' torrc
+
+	// Namespace is where the network is, without ServerIP; nil for one of its own.
+	Namespace *netlab.Namespace
+	Address   string // of the relays, in it; empty for loopback
 }
 
 // Network is a running network.
@@ -57,47 +64,80 @@ type Network struct {
 	processes []*exec.Cmd
 	names     *nameServer
 	cookie    string // path
+	lines     string // by which everybody knows the authorities
 }
 
 // Start starts a network and waits until its client can build circuits. ctx
 // bounds that.
-func Start(ctx context.Context, o Options) (n *Network, err error) {
-	n = &Network{o: o}
-	if n.Namespace, err = netlab.New("tor"); err != nil {
+func Start(ctx context.Context, o Options) (*Network, error) {
+	n, err := StartRelays(ctx, o)
+	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("%w\n%s", err, n.logs())
-			n.Stop()
-			n = nil
-		}
-	}()
-	if err := n.Namespace.Do(addresses); err != nil {
-		return n, err
+	n.cookie = n.dir("client", 0) + "/control_auth_cookie"
+	err = n.start("client", 0, fmt.Sprintf(clientConfig, SocksAddress, ControlAddress)+strings.Join(append(o.Client, ""), "\n")+n.lines)
+	if err == nil {
+		err = n.bootstrapped(ctx)
 	}
-	if n.names, err = serveNames(n.Namespace, o.Names); err != nil {
-		return n, err
+	if err == nil {
+		err = n.steady(ctx)
 	}
-	lines, err := n.makeAuthorities(ctx)
-	if err != nil {
-		return n, err
-	}
-	if err := n.startAll(lines); err != nil {
-		return n, err
-	}
-	if err := n.bootstrapped(ctx); err != nil {
-		return n, err
-	}
-	return n, n.steady(ctx)
+	return n.orStop(err)
 }
 
-func addresses() error {
+// StartRelays starts a network without a client.
+func StartRelays(ctx context.Context, o Options) (n *Network, err error) {
+	n = &Network{o: o, Namespace: o.Namespace}
+	local := []string{dnsIP}
+	if n.Namespace == nil {
+		if n.Namespace, err = netlab.New("tor"); err != nil {
+			return nil, err
+		}
+		local = append(local, ServerIP)
+	}
+	if n.o.Address == "" {
+		n.o.Address = "127.0.0.1"
+	}
+	if err := n.Namespace.Do(func() error { return addresses(local) }); err != nil {
+		return n.orStop(err)
+	}
+	if n.names, err = serveNames(n.Namespace, o.Names); err != nil {
+		return n.orStop(err)
+	}
+	if n.lines, err = n.makeAuthorities(ctx); err != nil {
+		return n.orStop(err)
+	}
+	return n.orStop(n.startRelays())
+}
+
+// orStop returns the network; if there is an error, it stops it, and the error
+// says what its processes said.
+func (n *Network) orStop(err error) (*Network, error) {
+	if err == nil {
+		return n, nil
+	}
+	err = fmt.Errorf("%w\n%s", err, n.Logs())
+	n.Stop()
+	return nil, err
+}
+
+// ClientLines are the lines of a torrc by which a client somewhere else uses
+// this network.
+func (n *Network) ClientLines() string { return networkConfig + n.lines }
+
+// Contains reports whether a relay of the network listens at an address.
+func (n *Network) Contains(a netip.AddrPort) bool {
+	port := int(a.Port())
+	return a.Addr().String() == n.o.Address &&
+		(port >= firstOR && port < firstOR+authorities+exits || port >= firstDir && port < firstDir+authorities)
+}
+
+func addresses(local []string) error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		return err
 	}
-	for _, ip := range []string{ServerIP, dnsIP} {
+	for _, ip := range local {
 		a, err := netlink.ParseAddr(ip + "/32")
 		if err != nil {
 			return err
@@ -120,11 +160,13 @@ func (n *Network) Stop() {
 	if n.names != nil {
 		n.names.stop()
 	}
-	n.Namespace.Close()
+	if n.o.Namespace == nil {
+		n.Namespace.Close()
+	}
 }
 
-// logs are the ends of what the processes said.
-func (n *Network) logs() string {
+// Logs are the ends of what the processes said.
+func (n *Network) Logs() string {
 	var b strings.Builder
 	found, _ := filepath.Glob(n.o.Dir + "/*/log")
 	for _, p := range found {
@@ -163,7 +205,7 @@ func (n *Network) makeAuthority(ctx context.Context, i int) (string, error) {
 	if err := os.MkdirAll(keys, 0o700); err != nil {
 		return "", err
 	}
-	address := fmt.Sprintf("127.0.0.1:%d", firstDir+i)
+	address := fmt.Sprintf("%s:%d", n.o.Address, firstDir+i)
 	cert := exec.CommandContext(ctx, "tor-gencert", "--create-identity-key", "--passphrase-fd", "0", "-m", "12", "-a", address)
 	cert.Dir = keys
 	cert.Stdin = strings.NewReader("private\n")
@@ -205,24 +247,24 @@ func (n *Network) write(kind string, i int, text string) error {
 	if err := os.WriteFile(resolv, []byte("nameserver "+dnsIP+"\n"), 0o600); err != nil {
 		return err
 	}
-	common := fmt.Sprintf(commonConfig, dir, resolv)
+	common := networkConfig + fmt.Sprintf(commonConfig, dir, resolv, os.Getpid())
 	return os.WriteFile(dir+"/torrc", []byte(common+text), 0o600)
 }
 
-// startAll starts every process.
-func (n *Network) startAll(lines string) error {
+// startRelays starts every process but a client.
+func (n *Network) startRelays() error {
 	for i := range authorities {
-		if err := n.start("auth", i, n.authority(i)+lines); err != nil {
+		if err := n.start("auth", i, n.authority(i)+n.lines); err != nil {
 			return err
 		}
 	}
+	further := strings.Join(append(n.o.Exit, ""), "\n")
 	for i := range exits {
-		if err := n.start("exit", i, fmt.Sprintf(exitConfig, i, firstOR+authorities+i)+lines); err != nil {
+		if err := n.start("exit", i, fmt.Sprintf(exitConfig, i, n.o.Address, firstOR+authorities+i)+further+n.lines); err != nil {
 			return err
 		}
 	}
-	n.cookie = n.dir("client", 0) + "/control_auth_cookie"
-	return n.start("client", 0, fmt.Sprintf(clientConfig, SocksAddress, ControlAddress)+strings.Join(append(n.o.Client, ""), "\n")+lines)
+	return nil
 }
 
 func (n *Network) start(kind string, i int, text string) error {
