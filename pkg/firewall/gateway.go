@@ -15,6 +15,7 @@ func (r *rules) gateway() {
 	r.arp()
 	r.invalid(input, nft.Drop{})
 	r.qubesUpdates()
+	r.shieldDNS()
 	r.gatewayInput()
 	r.add(input, nft.Drop{})
 	r.add(forward, nft.Reject{})

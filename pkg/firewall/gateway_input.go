@@ -46,6 +46,17 @@ func (r *rules) gatewayInput() {
 	}
 }
 
+// shieldDNS keeps datagrams from Tor's DnsPorts that are shorter than the header
+// of a question. One of them ends Tor, by a fault of the library that reads it
+// (request_parse of libevent 2.1.12): every Workstation could. It comes before
+// what is accepted because others were.
+func (r *rules) shieldDNS() {
+	const udpHeader, dnsHeader = 8, 12 // RFC 768, RFC 1035 section 4.1.1
+	for _, p := range []uint16{r.s.Gateway.DNSWorkstation, r.s.Gateway.DNSGateway} {
+		r.add(input, nft.Drop{}, udp(nft.Port(p)), nft.UDPShorter(udpHeader+dnsHeader))
+	}
+}
+
 // externalInput opens, on the external interfaces only (D13), what the
 // configuration says.
 func (r *rules) externalInput() {

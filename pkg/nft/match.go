@@ -2,7 +2,10 @@
 
 package nft
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // Match is one condition of a rule.
 type Match interface {
@@ -52,6 +55,9 @@ type DPort struct {
 	Proto string
 	Ports Ports
 }
+
+// UDPShorter matches UDP datagrams of fewer bytes than that, header included.
+type UDPShorter int
 
 // DAddr matches the destination address in the network's family.
 type DAddr struct{ Net Net }
@@ -106,6 +112,7 @@ func (m IP6NextHdr) nft() string { return "ip6 nexthdr " + string(m) }
 func (m L4Proto) nft() string    { return "meta l4proto " + not(m.Not) + braces(m.Protos) }
 func (m NFProto) nft() string    { return "meta nfproto " + string(m) }
 func (m DPort) nft() string      { return m.Proto + " dport " + m.Ports.Text }
+func (m UDPShorter) nft() string { return "udp length < " + strconv.Itoa(int(m)) }
 func (m DAddr) nft() string      { return m.Net.Family() + " daddr " + m.Net.Text }
 func (m SAddr) nft() string      { return m.Net.Family() + " saddr " + m.Net.Text }
 func (m ICMPType) nft() string   { return "icmp type " + string(m) }
