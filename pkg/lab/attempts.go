@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,16 +31,27 @@ type group struct {
 }
 
 // groups is everything the lab tries, in order.
-func groups() []group {
-	return []group{
+func groups(opts Options) []group {
+	var listeners, honest, attacker []group
+	if opts.Tor == RealTor {
+		listeners = []group{{"The Gateway's Tor, with the shipped configuration", nil, []attempt{torListens()}}}
+	}
+	if opts.Leaktest != "" {
+		honest = []group{{"The leak tests in the Workstation", nil, leakTests("--rate=0", "--wait=200ms")}}
+		attacker = []group{{"The leak tests in a Workstation without firewall", nil, leakTests()}}
+	}
+	return slices.Concat(listeners, []group{
 		{"A Workstation at work, both firewalls loaded", nil, atWork()},
 		{"Programs in the Workstation that do not speak TCP", nil, notTorified()},
+	}, honest, []group{
 		{"An attacker with root in the Workstation, its firewall gone", dropWorkstationFirewall, attacks()},
+	}, attacker, []group{
 		{"Honest programs in the Workstation, after the attack", endAttack, []attempt{throughTor(netlab.ServerIP), throughTor(netlab.ServerIP6)}},
 		{"Accounts on the Gateway", nil, gatewayAccounts()},
 		{"Before the clock is right (timesync-fail-closed)", reloadWorkstation, timesync()},
-		{"Firewalls that fail to load", nil, failures()},
-	}
+		{"An attacker with root in the Workstation, before the clock is right", dropWorkstationFirewall, []attempt{randomFrames()}},
+		{"Firewalls that fail to load", endAttack, failures()},
+	})
 }
 
 func join(addr string, port uint16) string { return net.JoinHostPort(addr, fmt.Sprint(port)) }
@@ -61,11 +73,11 @@ func throughTor(to string) attempt {
 // Tor and been answered through it.
 func (l *Lab) viaTor(o netlab.Outcome, port uint16) (string, bool) {
 	caller, greeted := netlab.Greeting(o.Text)
-	in, reached := l.reached(o.Local)
+	in, reached := l.reached(o)
 	switch {
 	case o.Verdict != netlab.Answered || !greeted:
 		return o.Verdict, false
-	case !l.tor.Ports.Contains(caller.Port()):
+	case !l.tor.called(caller):
 		return fmt.Sprintf("answered, but the server was called by %v: not Tor", caller), false
 	case !reached || in.Port != port:
 		return fmt.Sprintf("answered, but through port %d", in.Port), false
@@ -73,13 +85,13 @@ func (l *Lab) viaTor(o netlab.Outcome, port uint16) (string, bool) {
 	return fmt.Sprintf("answered, through Tor's port %d", in.Port), true
 }
 
-// reached is how the connection from a client's address came in at Tor, which
-// may take it up only after the client has it.
-func (l *Lab) reached(client netip.AddrPort) (netlab.Accepted, bool) {
+// reached is how a client's connection came in at Tor, which may take it up
+// only after the client has it.
+func (l *Lab) reached(o netlab.Outcome) (netlab.Accepted, bool) {
 	const step = 10 * time.Millisecond
 	for end := time.Now().Add(quick); ; time.Sleep(step) {
-		in, ok := l.tor.Reached(client)
-		if ok || !client.IsValid() || time.Now().After(end) {
+		in, ok := l.tor.took(o)
+		if ok || !o.Local.IsValid() || time.Now().After(end) {
 			return in, ok
 		}
 	}
@@ -88,6 +100,12 @@ func (l *Lab) reached(client netip.AddrPort) (netlab.Accepted, bool) {
 func socks(proxy string, port uint16, to string) attempt {
 	return attempt{fmt.Sprintf("SOCKS at %s to %s", join(proxy, port), join(to, 80)), "answered, through that port", func(_ context.Context, l *Lab) (string, bool) {
 		return l.viaTor(l.topo.Workstation.Namespace.SOCKS(uidUser, join(proxy, port), join(to, 80), quick), port)
+	}}
+}
+
+func tunnel(proxy string, port uint16, to string) attempt {
+	return attempt{fmt.Sprintf("HTTP CONNECT at %s to %s", join(proxy, port), join(to, 80)), "answered, through that port", func(_ context.Context, l *Lab) (string, bool) {
+		return l.viaTor(l.topo.Workstation.Namespace.HTTPConnect(uidUser, join(proxy, port), join(to, 80), quick), port)
 	}}
 }
 
@@ -101,20 +119,23 @@ func atWork() []attempt {
 			return dnsAnswer(l.topo.Workstation.Namespace.UDP(uidUser, join(g, 53), netlab.Query("example.com"), quick))
 		}})
 	}
-	for _, port := range []uint16{whonix.DefaultPort, whonix.LegacyBrowserPort, whonix.AptGetPort, whonix.SdwdatePort, whonix.BrowserPort, whonix.CustomPortFirst, whonix.CustomPortLast} {
+	for _, port := range []uint16{whonix.DefaultPort, whonix.LegacyBrowserPort, whonix.AptGetPort, whonix.SdwdatePort, whonix.BrowserPort, whonix.CustomPortFirst, whonix.HTTPTunnelPortFirst - 1} {
 		list = append(list, socks(whonix.GatewayIP, port, netlab.ServerIP))
+	}
+	for _, port := range []uint16{whonix.HTTPTunnelPortFirst, whonix.CustomPortLast} {
+		list = append(list, tunnel(whonix.GatewayIP, port, netlab.ServerIP))
 	}
 	list = append(list, socks(whonix.GatewayIP6, whonix.DefaultPort, netlab.ServerIP6))
 	for _, to := range []string{join(whonix.GatewayIP, 22), join(whonix.GatewayIP, 8080), join(netlab.ExternalIP, 22), join(whonix.GatewayIP6, 22)} {
 		list = append(list, attempt{"TCP to " + to + ", a port of the Gateway's", "ends at the TransPort, not at the Gateway", func(_ context.Context, l *Lab) (string, bool) {
 			o := l.topo.Workstation.Namespace.TCP(uidUser, to, quick)
-			in, ok := l.reached(o.Local)
+			in, ok := l.reached(o)
 			return fmt.Sprintf("ended at port %d", in.Port), ok && in.Port == whonix.TransPortWorkstation && in.To.String() == to
 		}})
 	}
 	return append(list, attempt{"TCP to " + join(whonix.GatewayIP, whonix.ControlPort) + ", the control port filter", "connected", func(_ context.Context, l *Lab) (string, bool) {
 		o := l.topo.Workstation.Namespace.TCP(uidUser, join(whonix.GatewayIP, whonix.ControlPort), silent)
-		in, ok := l.reached(o.Local)
+		in, ok := l.reached(o)
 		return o.Verdict, ok && in.Port == whonix.ControlPort
 	}})
 }
