@@ -126,14 +126,19 @@ func (m *torMachine) generate() {
 	}
 }
 
-// tor is the command that Debian's unit runs, with this machine's directories
-// over those of the host, in a mount namespace of its own.
+// tor is the command that Debian's unit runs.
 func (m *torMachine) tor(ctx context.Context, args string, environ ...string) *exec.Cmd {
+	return m.inside(ctx, "/usr/bin/tor --defaults-torrc /usr/share/tor/tor-service-defaults-torrc -f /etc/tor/torrc --RunAsDaemon 0 "+args, environ...)
+}
+
+// inside is a command with this machine's directories over those of the host,
+// in a mount namespace of its own.
+func (m *torMachine) inside(ctx context.Context, command string, environ ...string) *exec.Cmd {
 	script := "set -e\n"
 	for _, dir := range []string{"/etc", "/usr/local", "/usr/share/tor", "/var/lib/tor", "/run"} {
 		script += fmt.Sprintf("mount --bind '%s' %s\n", m.root.Path(dir), dir)
 	}
-	script += "exec /usr/bin/tor --defaults-torrc /usr/share/tor/tor-service-defaults-torrc -f /etc/tor/torrc --RunAsDaemon 0 " + args
+	script += "exec " + command
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", script)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	cmd.Env = append(os.Environ(), environ...)
