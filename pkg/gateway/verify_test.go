@@ -143,7 +143,7 @@ func TestAcceptance11_Comment(t *testing.T) {
 	if !strings.Contains(m.stdout.String(), "ERROR: invalid file system object (fso) (abs_path): '/missing'\n") {
 		t.Error("a missing file is not named")
 	}
-	t.Logf("took %v", time.Since(begin)) // the limit is the context's and the counts', not a clock's
+	t.Logf("took %v", time.Since(begin)) // the limit: TestAcceptance11_SelfInclude
 }
 
 // TestVerifyBadFiles: NUL, lines of 1 MiB, control characters, FIFOs.
