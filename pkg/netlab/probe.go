@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"whonix-networking/pkg/checksum"
 )
 
 // Outcome is what became of an attempt to communicate.
@@ -156,7 +158,7 @@ func (n *Namespace) Ping(to string, within time.Duration) (o Outcome) {
 	}
 	message := []byte{kind, 0, 0, 0, 0x42, 0x42, 0, 1}
 	if addr.Is4() {
-		sum := Checksum(message)
+		sum := checksum.Of(message)
 		message[2], message[3] = byte(sum>>8), byte(sum)
 	}
 	conn, err := n.send(0, network, to, message)
