@@ -64,8 +64,9 @@ func gatewayAddrs() []string { return []string{whonix.GatewayIP, whonix.GatewayI
 // called from the Gateway's address, by Tor.
 func throughTor(to string) attempt {
 	return attempt{"TCP to " + join(to, 80), "answered, through Tor's TransPort", func(_ context.Context, l *Lab) (string, bool) {
-		o := l.topo.Workstation.Namespace.TCP(uidUser, join(to, 80), quick)
-		return l.viaTor(o, whonix.TransPortWorkstation)
+		return l.persist(func() (string, bool) {
+			return l.viaTor(l.topo.Workstation.Namespace.TCP(uidUser, join(to, 80), quick), whonix.TransPortWorkstation)
+		})
 	}}
 }
 
@@ -99,13 +100,17 @@ func (l *Lab) reached(o netlab.Outcome) (netlab.Accepted, bool) {
 
 func socks(proxy string, port uint16, to string) attempt {
 	return attempt{fmt.Sprintf("SOCKS at %s to %s", join(proxy, port), join(to, 80)), "answered, through that port", func(_ context.Context, l *Lab) (string, bool) {
-		return l.viaTor(l.topo.Workstation.Namespace.SOCKS(uidUser, join(proxy, port), join(to, 80), quick), port)
+		return l.persist(func() (string, bool) {
+			return l.viaTor(l.topo.Workstation.Namespace.SOCKS(uidUser, join(proxy, port), join(to, 80), quick), port)
+		})
 	}}
 }
 
 func tunnel(proxy string, port uint16, to string) attempt {
 	return attempt{fmt.Sprintf("HTTP CONNECT at %s to %s", join(proxy, port), join(to, 80)), "answered, through that port", func(_ context.Context, l *Lab) (string, bool) {
-		return l.viaTor(l.topo.Workstation.Namespace.HTTPConnect(uidUser, join(proxy, port), join(to, 80), quick), port)
+		return l.persist(func() (string, bool) {
+			return l.viaTor(l.topo.Workstation.Namespace.HTTPConnect(uidUser, join(proxy, port), join(to, 80), quick), port)
+		})
 	}}
 }
 
@@ -116,7 +121,7 @@ func atWork() []attempt {
 	}
 	for _, g := range gatewayAddrs() {
 		list = append(list, attempt{"DNS at " + join(g, 53), "answered by Tor's DnsPort", func(_ context.Context, l *Lab) (string, bool) {
-			return dnsAnswer(l.topo.Workstation.Namespace.UDP(uidUser, join(g, 53), netlab.Query("example.com"), quick))
+			return l.asks(join(g, 53))
 		}})
 	}
 	for _, port := range []uint16{whonix.DefaultPort, whonix.LegacyBrowserPort, whonix.AptGetPort, whonix.SdwdatePort, whonix.BrowserPort, whonix.CustomPortFirst, whonix.HTTPTunnelPortFirst - 1} {
@@ -138,6 +143,13 @@ func atWork() []attempt {
 		in, ok := l.reached(o)
 		return o.Verdict, ok && in.Port == whonix.ControlPort
 	}})
+}
+
+// asks asks for a name, as an honest program of the Workstation does.
+func (l *Lab) asks(at string) (string, bool) {
+	return l.persist(func() (string, bool) {
+		return dnsAnswer(l.topo.Workstation.Namespace.UDP(uidUser, at, netlab.Query("example.com"), quick))
+	})
 }
 
 func dnsAnswer(o netlab.Outcome) (string, bool) {

@@ -219,6 +219,8 @@ func (r *realTor) steady(ctx context.Context) error {
 	return nil
 }
 
+func (r *realTor) tries() int { return 3 }
+
 func (r *realTor) stop() {
 	if r.control != nil {
 		r.control.Close()
