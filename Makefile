@@ -15,6 +15,9 @@ FUZZTIME ?= 20s
 FRAGMENTS ?= 10000
 BENCHTIME ?= 1s
 
+# The Gateway's Tor in the demo, stand-in or real.
+TOR ?= stand-in
+
 CC ?= cc
 # Where the preload library is built.
 LIBDIR ?= build/lib
@@ -44,8 +47,10 @@ $(LIBDIR)/libindp.so: pkg/bindp/preload/libindp.c
 	mkdir -p $(@D)
 	$(CC) $(HARDENING) -Wl,-soname,$(@F) -o $@ $<
 
-demo: all ## show a Gateway and a Workstation that do not leak (root)
-	build/bin/whonix-lab --shipped etc/whonix_firewall.d $(DEMO)
+demo: all ## show a Gateway and a Workstation that do not leak; TOR=real for Debian's tor (root)
+	rm -rf build/demo
+	scripts/install-package build/demo anon-gw-anonymizer-config
+	build/bin/whonix-lab --shipped etc/whonix_firewall.d --tor='$(TOR)' --installed build/demo $(DEMO)
 
 test: ## run every test; a skipped one is a failure (root)
 	$(GO) test -json ./... | $(GO) run ./scripts/testreport

@@ -67,8 +67,10 @@ func startTor(t *testing.T, topo *netlab.Topology) *netlab.StandIn {
 		Namespace: topo.Gateway.Namespace, UID: uidTor, Ports: netlab.NewPortRange(50000, 57999),
 		Answer4: netip.MustParseAddr(netlab.ServerIP), Answer6: netip.MustParseAddr(netlab.ServerIP6),
 	}
-	err := tor.Start([]string{"0.0.0.0", "::"}, []uint16{9050, 9108, 9152, 9190, whonix.ControlPort},
-		[]uint16{whonix.TransPortWorkstation, whonix.TransPortGateway}, []uint16{whonix.DNSPortWorkstation})
+	err := tor.Start([]string{"0.0.0.0", "::"}, netlab.StandInPorts{
+		Socks: []uint16{9050, 9108, 9152, 9190, whonix.ControlPort},
+		Trans: []uint16{whonix.TransPortWorkstation, whonix.TransPortGateway}, DNS: []uint16{whonix.DNSPortWorkstation},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -188,7 +188,7 @@ func TestTmpfilesAndPreset(t *testing.T) {
 			t.Errorf("%s: %s", path, got)
 		}
 	}
-	if got := active(shippedText(t, top+"/systemd/system-preset/50-anon-gw-anonymizer-config.preset")); !slices.Equal(got, []string{"enable anon-gw-anonymizer-config.service"}) {
+	if got := active(shippedText(t, top+"/systemd/system-preset/50-anon-gw-anonymizer-config.preset")); !slices.Equal(got, []string{"enable anon-gw-anonymizer-config.service", "enable leak-monitor.service"}) {
 		t.Errorf("%v", got)
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // listing is a walk through Tor's configuration, in Tor's order. What Tor would
-// stop at is shown, and the walk goes on.
+// stop at is shown, and the walk goes on, but where files include themselves.
 type listing struct {
 	files   torrcFiles
 	text    strings.Builder
@@ -22,6 +22,7 @@ type listing struct {
 	missing []string     // what could not be read
 	reads   int
 	bytes   int
+	stopped bool // there is no end to what is included
 }
 
 // Limits that end a walk through files that include each other.
@@ -35,6 +36,7 @@ const (
 func (l *listing) walk(path string, all bool, depth int) {
 	l.reads++
 	if l.reads > readsMax || l.bytes > bytesMax {
+		l.stop("too much is included", path)
 		return
 	}
 	data, err := l.files.Read(path)
@@ -81,6 +83,9 @@ func (l *listing) raw(text string, lines []torrc.Line, includes map[int]string, 
 		if value, ok := includes[number]; ok {
 			l.include(value, all, depth+1)
 		}
+		if l.stopped {
+			return
+		}
 	}
 }
 
@@ -100,9 +105,17 @@ func (l *listing) invalid(path string) {
 	fmt.Fprintf(&l.text, "ERROR: invalid file system object (fso) (abs_path): '%s'\n", strings.Map(printable, path))
 }
 
+// stop ends the walk, as Tor would.
+func (l *listing) stop(why, where string) {
+	if !l.stopped {
+		fmt.Fprintf(&l.text, "ERROR: %s: '%s'\n", why, strings.Map(printable, where))
+	}
+	l.stopped = true
+}
+
 func (l *listing) include(value string, all bool, depth int) {
 	if depth > torrc.DepthMax {
-		fmt.Fprintf(&l.text, "ERROR: includes are nested too deeply: '%s'\n", strings.Map(printable, value))
+		l.stop("includes are nested too deeply", value)
 		return
 	}
 	list, err := torrc.Include(l.files, value)
@@ -111,6 +124,9 @@ func (l *listing) include(value string, all bool, depth int) {
 		return
 	}
 	for _, i := range list {
+		if l.stopped {
+			return
+		}
 		if !i.Folder {
 			l.walk(i.Path, all, depth)
 			continue
@@ -123,7 +139,9 @@ func (l *listing) include(value string, all bool, depth int) {
 			fmt.Fprintf(&l.text, "===> Ignoring subfolder: %s\n", folder)
 		}
 		for _, file := range i.Files {
-			l.walk(file, all, depth)
+			if !l.stopped {
+				l.walk(file, all, depth)
+			}
 		}
 		fmt.Fprintf(&l.text, "===> Done parsing folder : %s\n", i.Path)
 	}

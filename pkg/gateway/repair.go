@@ -47,7 +47,9 @@ func Repair(_ context.Context, env cli.Env) error {
 	return nil
 }
 
-// newRepairer takes the names of accounts and directories from the environment.
+// newRepairer takes the names of accounts and directories from the environment,
+// as ever: an administrator's, who calls repair-torrc. A unit's counts for
+// nothing, see sane.run.
 func newRepairer(root fsx.Root, env cli.Env) *repairer {
 	value := func(name, standard string) string {
 		if v, ok := env.Lookup(name); ok && v != "" {
@@ -133,7 +135,11 @@ func (r *repairer) prepareAuthDir() error {
 		return err
 	}
 	parent, name := path.Dir(r.authDir), path.Base(r.authDir)
-	if err := r.root.MkdirAll(path.Dir(parent), parents); err != nil {
+	above := path.Dir(parent)
+	if err := r.root.MkdirAll(above, parents); err != nil {
+		return err
+	}
+	if err := r.root.Trusted(above); err != nil { // others could put links on the way
 		return err
 	}
 	dir := unix.AT_FDCWD
@@ -211,12 +217,17 @@ func (r *repairer) include() error {
 			text += "\n"
 		}
 		text += "\n# Added by " + r.env.Name() + ".\n" + mainInclude + "\n"
-		r.info("added %q to %s.", mainInclude, torrcPath)
 	}
 	if text == string(data) {
 		return nil
 	}
-	return replace(r.root, torrcPath, []byte(text))
+	if err := replace(r.root, torrcPath, []byte(text)); err != nil {
+		return err
+	}
+	if !includesAll(lines) {
+		r.info("added %q to %s.", mainInclude, torrcPath)
+	}
+	return nil
 }
 
 // includesAll reports an active include of the Gateway's configuration: as a

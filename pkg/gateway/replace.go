@@ -31,7 +31,7 @@ func replace(root fsx.Root, path string, data []byte) (err error) {
 	}
 	fi, err := os.Lstat(root.Path(path))
 	if errors.Is(err, fs.ErrNotExist) {
-		return root.WriteAtomic(path, data, fileMode)
+		return named(path, root.WriteAtomic(path, data, fileMode))
 	}
 	if err != nil {
 		return err
@@ -47,7 +47,16 @@ func replace(root fsx.Root, path string, data []byte) (err error) {
 	if !ok {
 		return fmt.Errorf("%s: its owner is not known", path)
 	}
-	return root.WriteAtomicAs(path, data, fi.Mode().Perm(), int(st.Uid), int(st.Gid))
+	return named(path, root.WriteAtomicAs(path, data, fi.Mode().Perm(), int(st.Uid), int(st.Gid)))
+}
+
+// named says which file was to be written: the error may be about a temporary
+// one beside it.
+func named(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", path, err)
 }
 
 // followed is what a path leads to by links below root, which need not be

@@ -58,7 +58,9 @@ func (s *sane) run(ctx context.Context) error {
 			fmt.Fprintf(s.env.Stderr, "%s: ERROR: %s: %v\n", s.env.Name(), name, err)
 		}
 	}
-	for _, err := range newRepairer(s.root, s.env).run() {
+	env := s.env
+	env.Environ = nil // nothing from there chooses Tor's directory here
+	for _, err := range newRepairer(s.root, env).run() {
 		step("repair-torrc", err)
 	}
 	if !machine.Template && !s.root.Exists(waited) {

@@ -44,8 +44,11 @@ func (m *torMachine) ip(args ...string) {
 	}
 }
 
+// newTorMachine also lets the test run beside others: each has namespaces of its
+// own.
 func newTorMachine(t *testing.T, name string) *torMachine {
 	t.Helper()
+	t.Parallel()
 	ns, err := netlab.New(name)
 	if err != nil {
 		t.Fatal(err)
@@ -126,14 +129,19 @@ func (m *torMachine) generate() {
 	}
 }
 
-// tor is the command that Debian's unit runs, with this machine's directories
-// over those of the host, in a mount namespace of its own.
+// tor is the command that Debian's unit runs.
 func (m *torMachine) tor(ctx context.Context, args string, environ ...string) *exec.Cmd {
+	return m.inside(ctx, "/usr/bin/tor --defaults-torrc /usr/share/tor/tor-service-defaults-torrc -f /etc/tor/torrc --RunAsDaemon 0 "+args, environ...)
+}
+
+// inside is a command with this machine's directories over those of the host,
+// in a mount namespace of its own.
+func (m *torMachine) inside(ctx context.Context, command string, environ ...string) *exec.Cmd {
 	script := "set -e\n"
 	for _, dir := range []string{"/etc", "/usr/local", "/usr/share/tor", "/var/lib/tor", "/run"} {
 		script += fmt.Sprintf("mount --bind '%s' %s\n", m.root.Path(dir), dir)
 	}
-	script += "exec /usr/bin/tor --defaults-torrc /usr/share/tor/tor-service-defaults-torrc -f /etc/tor/torrc --RunAsDaemon 0 " + args
+	script += "exec " + command
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", script)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	cmd.Env = append(os.Environ(), environ...)
@@ -352,41 +360,5 @@ func TestMissingIPv4(t *testing.T) {
 	err := m.ns.Do(func() error { return m.tor(ctx, "").Run() })
 	if err == nil || ctx.Err() != nil {
 		t.Errorf("Tor: %v", err)
-	}
-}
-
-// TestAcceptance07_Wait: a link-local address is not what was waited for
-// (defect 6); the global one is, as soon as it can be bound.
-func TestAcceptance07_Wait(t *testing.T) {
-	m := newTorMachine(t, "gw-wait")
-	wait := func() time.Duration {
-		begin := time.Now()
-		w := &waiter{root: "/", env: m.env("tor-wait-for-network"), bindable: bindable, device: "eth1"}
-		if err := m.ns.Do(func() error { w.run(context.Background()); return nil }); err != nil {
-			t.Error(err)
-		}
-		return time.Since(begin)
-	}
-	const limit = 10 * time.Second
-	if took := wait(); took < limit || !strings.Contains(m.stderr.String(), "INFO: Non-loopback IPv6 address 'fe80::") || !strings.Contains(m.stderr.String(), "no global IPv6 address") {
-		t.Errorf("a link-local address: %v\n%s", took, m.stderr.String())
-	}
-	added := make(chan struct{})
-	go func() {
-		defer close(added)
-		time.Sleep(2 * time.Second) // what the acceptance asks for, not readiness
-		m.ip("addr", "add", whonix.GatewayIP6+"/96", "dev", "eth1")
-	}()
-	m.stderr.Reset()
-	if took := wait(); took >= limit || !strings.Contains(m.stderr.String(), "INFO: Non-loopback IPv6 address '"+whonix.GatewayIP6+"' dev 'eth1' is bindable.") {
-		t.Errorf("a global address: %v\n%s", took, m.stderr.String())
-	}
-	<-added
-	if err := m.ns.Sysctl("ipv6/conf/all/disable_ipv6", "1"); err != nil {
-		t.Fatal(err)
-	}
-	m.stderr.Reset()
-	if took := wait(); took >= limit || !strings.Contains(m.stderr.String(), "IPv6 is disabled") {
-		t.Errorf("without IPv6: %v\n%s", took, m.stderr.String())
 	}
 }

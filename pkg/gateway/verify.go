@@ -293,6 +293,9 @@ func parse(root fsx.Root, env cli.Env) error {
 	if level > brief {
 		v.listing(l)
 	}
+	if l.stopped {
+		return errors.New("there is no end to what is included")
+	}
 	if len(l.missing) > 0 {
 		return fmt.Errorf("cannot be read: %s", strings.Join(l.missing, ", "))
 	}

@@ -128,7 +128,36 @@ func attacks() []attempt {
 	for _, f := range families() {
 		list = append(list, bypasses(f)...)
 	}
-	return append(list, rerouting(), randomFrames())
+	return append(list, rerouting(), shortQuestions(), randomFrames())
+}
+
+// shortQuestions are datagrams to the DnsPort that are shorter than the header
+// of a question: one of them would end Tor. The first question opens a flow, in
+// which they would be let through as its sequel.
+func shortQuestions() attempt {
+	return attempt{"datagrams too short for a question of DNS", "Tor goes on answering", func(ctx context.Context, l *Lab) (string, bool) {
+		const port, dnsHeader = 4449, 12
+		question := netlab.Query("example.com")
+		for _, f := range families() {
+			s := l.sender()
+			for _, dst := range []netip.AddrPort{at(f.server, 53), at(f.inside, 53), at(f.inside, whonix.DNSPortWorkstation)} {
+				s.udp(at(f.own, port), dst, question)
+				for n := range dnsHeader {
+					s.udp(at(f.own, port), dst, question[:n])
+				}
+			}
+			if s.err != nil {
+				return s.err.Error(), false
+			}
+			if err := l.settle(ctx); err != nil {
+				return err.Error(), false
+			}
+			if seen, ok := l.asks(join(f.inside.String(), 53)); !ok {
+				return f.name + ": " + seen, false
+			}
+		}
+		return "it does", true
+	}}
 }
 
 // spoofing is D38: a Workstation that says its packets come from the

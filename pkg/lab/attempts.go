@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,16 +31,27 @@ type group struct {
 }
 
 // groups is everything the lab tries, in order.
-func groups() []group {
-	return []group{
+func groups(opts Options) []group {
+	var listeners, honest, attacker []group
+	if opts.Tor == RealTor {
+		listeners = []group{{"The Gateway's Tor, with the shipped configuration", nil, []attempt{torListens()}}}
+	}
+	if opts.Leaktest != "" {
+		honest = []group{{"The leak tests in the Workstation", nil, leakTests("--rate=0", "--wait=200ms")}}
+		attacker = []group{{"The leak tests in a Workstation without firewall", nil, leakTests()}}
+	}
+	return slices.Concat(listeners, []group{
 		{"A Workstation at work, both firewalls loaded", nil, atWork()},
 		{"Programs in the Workstation that do not speak TCP", nil, notTorified()},
+	}, honest, []group{
 		{"An attacker with root in the Workstation, its firewall gone", dropWorkstationFirewall, attacks()},
+	}, attacker, []group{
 		{"Honest programs in the Workstation, after the attack", endAttack, []attempt{throughTor(netlab.ServerIP), throughTor(netlab.ServerIP6)}},
 		{"Accounts on the Gateway", nil, gatewayAccounts()},
 		{"Before the clock is right (timesync-fail-closed)", reloadWorkstation, timesync()},
-		{"Firewalls that fail to load", nil, failures()},
-	}
+		{"An attacker with root in the Workstation, before the clock is right", dropWorkstationFirewall, []attempt{randomFrames()}},
+		{"Firewalls that fail to load", endAttack, failures()},
+	})
 }
 
 func join(addr string, port uint16) string { return net.JoinHostPort(addr, fmt.Sprint(port)) }
@@ -52,8 +64,9 @@ func gatewayAddrs() []string { return []string{whonix.GatewayIP, whonix.GatewayI
 // called from the Gateway's address, by Tor.
 func throughTor(to string) attempt {
 	return attempt{"TCP to " + join(to, 80), "answered, through Tor's TransPort", func(_ context.Context, l *Lab) (string, bool) {
-		o := l.topo.Workstation.Namespace.TCP(uidUser, join(to, 80), quick)
-		return l.viaTor(o, whonix.TransPortWorkstation)
+		return l.persist(func() (string, bool) {
+			return l.viaTor(l.topo.Workstation.Namespace.TCP(uidUser, join(to, 80), quick), whonix.TransPortWorkstation)
+		})
 	}}
 }
 
@@ -61,11 +74,11 @@ func throughTor(to string) attempt {
 // Tor and been answered through it.
 func (l *Lab) viaTor(o netlab.Outcome, port uint16) (string, bool) {
 	caller, greeted := netlab.Greeting(o.Text)
-	in, reached := l.reached(o.Local)
+	in, reached := l.reached(o)
 	switch {
 	case o.Verdict != netlab.Answered || !greeted:
 		return o.Verdict, false
-	case !l.tor.Ports.Contains(caller.Port()):
+	case !l.tor.called(caller):
 		return fmt.Sprintf("answered, but the server was called by %v: not Tor", caller), false
 	case !reached || in.Port != port:
 		return fmt.Sprintf("answered, but through port %d", in.Port), false
@@ -73,13 +86,13 @@ func (l *Lab) viaTor(o netlab.Outcome, port uint16) (string, bool) {
 	return fmt.Sprintf("answered, through Tor's port %d", in.Port), true
 }
 
-// reached is how the connection from a client's address came in at Tor, which
-// may take it up only after the client has it.
-func (l *Lab) reached(client netip.AddrPort) (netlab.Accepted, bool) {
+// reached is how a client's connection came in at Tor, which may take it up
+// only after the client has it.
+func (l *Lab) reached(o netlab.Outcome) (netlab.Accepted, bool) {
 	const step = 10 * time.Millisecond
 	for end := time.Now().Add(quick); ; time.Sleep(step) {
-		in, ok := l.tor.Reached(client)
-		if ok || !client.IsValid() || time.Now().After(end) {
+		in, ok := l.tor.took(o)
+		if ok || !o.Local.IsValid() || time.Now().After(end) {
 			return in, ok
 		}
 	}
@@ -87,7 +100,17 @@ func (l *Lab) reached(client netip.AddrPort) (netlab.Accepted, bool) {
 
 func socks(proxy string, port uint16, to string) attempt {
 	return attempt{fmt.Sprintf("SOCKS at %s to %s", join(proxy, port), join(to, 80)), "answered, through that port", func(_ context.Context, l *Lab) (string, bool) {
-		return l.viaTor(l.topo.Workstation.Namespace.SOCKS(uidUser, join(proxy, port), join(to, 80), quick), port)
+		return l.persist(func() (string, bool) {
+			return l.viaTor(l.topo.Workstation.Namespace.SOCKS(uidUser, join(proxy, port), join(to, 80), quick), port)
+		})
+	}}
+}
+
+func tunnel(proxy string, port uint16, to string) attempt {
+	return attempt{fmt.Sprintf("HTTP CONNECT at %s to %s", join(proxy, port), join(to, 80)), "answered, through that port", func(_ context.Context, l *Lab) (string, bool) {
+		return l.persist(func() (string, bool) {
+			return l.viaTor(l.topo.Workstation.Namespace.HTTPConnect(uidUser, join(proxy, port), join(to, 80), quick), port)
+		})
 	}}
 }
 
@@ -98,25 +121,35 @@ func atWork() []attempt {
 	}
 	for _, g := range gatewayAddrs() {
 		list = append(list, attempt{"DNS at " + join(g, 53), "answered by Tor's DnsPort", func(_ context.Context, l *Lab) (string, bool) {
-			return dnsAnswer(l.topo.Workstation.Namespace.UDP(uidUser, join(g, 53), netlab.Query("example.com"), quick))
+			return l.asks(join(g, 53))
 		}})
 	}
-	for _, port := range []uint16{whonix.DefaultPort, whonix.LegacyBrowserPort, whonix.AptGetPort, whonix.SdwdatePort, whonix.BrowserPort, whonix.CustomPortFirst, whonix.CustomPortLast} {
+	for _, port := range []uint16{whonix.DefaultPort, whonix.LegacyBrowserPort, whonix.AptGetPort, whonix.SdwdatePort, whonix.BrowserPort, whonix.CustomPortFirst, whonix.HTTPTunnelPortFirst - 1} {
 		list = append(list, socks(whonix.GatewayIP, port, netlab.ServerIP))
+	}
+	for _, port := range []uint16{whonix.HTTPTunnelPortFirst, whonix.CustomPortLast} {
+		list = append(list, tunnel(whonix.GatewayIP, port, netlab.ServerIP))
 	}
 	list = append(list, socks(whonix.GatewayIP6, whonix.DefaultPort, netlab.ServerIP6))
 	for _, to := range []string{join(whonix.GatewayIP, 22), join(whonix.GatewayIP, 8080), join(netlab.ExternalIP, 22), join(whonix.GatewayIP6, 22)} {
 		list = append(list, attempt{"TCP to " + to + ", a port of the Gateway's", "ends at the TransPort, not at the Gateway", func(_ context.Context, l *Lab) (string, bool) {
 			o := l.topo.Workstation.Namespace.TCP(uidUser, to, quick)
-			in, ok := l.reached(o.Local)
+			in, ok := l.reached(o)
 			return fmt.Sprintf("ended at port %d", in.Port), ok && in.Port == whonix.TransPortWorkstation && in.To.String() == to
 		}})
 	}
 	return append(list, attempt{"TCP to " + join(whonix.GatewayIP, whonix.ControlPort) + ", the control port filter", "connected", func(_ context.Context, l *Lab) (string, bool) {
 		o := l.topo.Workstation.Namespace.TCP(uidUser, join(whonix.GatewayIP, whonix.ControlPort), silent)
-		in, ok := l.reached(o.Local)
+		in, ok := l.reached(o)
 		return o.Verdict, ok && in.Port == whonix.ControlPort
 	}})
+}
+
+// asks asks for a name, as an honest program of the Workstation does.
+func (l *Lab) asks(at string) (string, bool) {
+	return l.persist(func() (string, bool) {
+		return dnsAnswer(l.topo.Workstation.Namespace.UDP(uidUser, at, netlab.Query("example.com"), quick))
+	})
 }
 
 func dnsAnswer(o netlab.Outcome) (string, bool) {

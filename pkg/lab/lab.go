@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 // Package lab is a whole Whonix network on one machine, in namespaces: an
-// Internet, a Gateway with both firewalls' real programs and a stand-in for
-// Tor, a Workstation. It tries what a person would fear and what an attacker
+// Internet, a Gateway with both firewalls' real programs and a Tor, a
+// Workstation. Tor is a stand-in or Debian's own with the Gateway's
+// configuration. The lab tries what a person would fear and what an attacker
 // with root in the Workstation would do, and says what came of it.
 package lab
 
@@ -13,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"whonix-networking/pkg/netlab"
@@ -29,10 +31,21 @@ type Options struct {
 	Workstation string // nft script to load on the Workstation instead; empty for none
 	Frames      int    // random raw frames that the Workstation sends
 	Seed        uint64 // for their randomness
+
+	Tor       string // which Tor the Gateway has: StandInTor or RealTor
+	Installed string // for RealTor: the root below which the Gateway's files are installed
+	Sane      string // for RealTor: the program tor-config-sane
+	Leaktest  string // the program leaktest, which the Workstation runs; empty for none
 }
 
+// Tors that the Gateway may have.
+const (
+	StandInTor = "stand-in"
+	RealTor    = "real"
+)
+
 // Ports of connections that may appear on the Internet side, by their local
-// port: the stand-in Tor's and those of the Gateway's exempt accounts.
+// port: Tor's and those of the Gateway's exempt accounts.
 const (
 	torPortFirst, torPortLast       = 50000, 57999
 	exemptPortFirst, exemptPortLast = 58000, 60999
@@ -44,7 +57,7 @@ type Lab struct {
 	topo        *netlab.Topology
 	gateway     *machine
 	workstation *machine
-	tor         *netlab.StandIn
+	tor         tor
 	exempt      netlab.PortRange
 	scratch     string
 
@@ -55,6 +68,10 @@ type Lab struct {
 	inward   *netlab.Socket  // the Gateway's internal side, for markers
 	gatewayL string          // Ethernet address of the Gateway's internal side
 	marks    int
+
+	sent    atomic.Int64 // packets of the Workstation on the link inside
+	carried atomic.Int64 // packets of Tor's own on the Internet
+	flood   atomic.Bool  // what comes inside is counted only
 }
 
 // quick bounds attempts that should be answered, or refused, at once, also on a
@@ -65,7 +82,7 @@ const (
 	silent = 400 * time.Millisecond
 )
 
-// New builds the network and starts the stand-in Tor. No firewall is loaded.
+// New builds the network. No firewall is loaded, and Tor does not run.
 func New(opts Options) (_ *Lab, err error) {
 	l := &Lab{opts: opts, exempt: netlab.NewPortRange(exemptPortFirst, exemptPortLast)}
 	defer func() {
@@ -82,21 +99,7 @@ func New(opts Options) (_ *Lab, err error) {
 	if err := l.machines(); err != nil {
 		return nil, err
 	}
-	l.tor = &netlab.StandIn{
-		Namespace: l.topo.Gateway.Namespace, UID: uidTor,
-		Ports:   netlab.NewPortRange(torPortFirst, torPortLast),
-		Answer4: netip.MustParseAddr(netlab.ServerIP), Answer6: netip.MustParseAddr(netlab.ServerIP6),
-	}
-	var socks []uint16
-	for _, p := range whonix.SocksPorts() {
-		socks = append(socks, p.First)
-	}
-	socks = append(socks, whonix.CustomPortFirst, whonix.HTTPTunnelPortFirst, whonix.CustomPortLast, whonix.ControlPort)
-	err = l.tor.Start([]string{"0.0.0.0", "::"}, socks,
-		[]uint16{whonix.TransPortWorkstation, whonix.TransPortGateway}, []uint16{whonix.DNSPortWorkstation, whonix.DNSPortGateway})
-	if err != nil {
-		return nil, err
-	}
+	l.tor = l.newTor()
 	return l, l.openSockets()
 }
 
@@ -107,6 +110,9 @@ func (l *Lab) machines() (err error) {
 		"/usr/bin/whonix-gateway-firewall":             "->whonix-firewall",
 		"/usr/bin/whonix-workstation-firewall":         "->whonix-firewall",
 		"/usr/libexec/whonix-firewall/enable-firewall": l.opts.Enable,
+	}
+	if l.opts.Leaktest != "" {
+		programs[leaktestPath] = l.opts.Leaktest
 	}
 	l.gateway, err = newMachine(l.topo.Gateway.Namespace, l.scratch+"/gateway", whonix.GatewayMarker, programs)
 	if err != nil {
@@ -143,11 +149,20 @@ func (l *Lab) openSockets() (err error) {
 	if l.inward, err = l.topo.Inside.OpenSocket(); err != nil {
 		return err
 	}
-	if l.inside, err = l.topo.Workstation.Capture(nil); err != nil {
+	if l.inside, err = l.topo.Workstation.Capture(l.seenInside); err != nil {
 		return err
 	}
 	l.internet, err = l.topo.Internet.Capture(l.leaked)
 	return err
+}
+
+// seenInside counts the Workstation's packets, and keeps every frame but those
+// of a flood.
+func (l *Lab) seenInside(f netlab.Captured) bool {
+	if f.Outgoing {
+		l.sent.Add(1)
+	}
+	return !l.flood.Load()
 }
 
 // leaked reports whether a frame on the Internet side is one that the Gateway
@@ -159,7 +174,11 @@ func (l *Lab) leaked(f netlab.Captured) bool {
 	}
 	own := f.Src == netip.MustParseAddr(netlab.ExternalIP) || f.Src == netip.MustParseAddr(netlab.ExternalIP6) ||
 		f.Src.IsLinkLocalUnicast() || f.Src.IsUnspecified()
-	permitted := f.Proto == netlab.ProtoTCP && (l.tor.Ports.Contains(f.SrcPort) || l.exempt.Contains(f.SrcPort))
+	if own && f.Proto == netlab.ProtoTCP && l.tor.sent(f) {
+		l.carried.Add(1)
+		return false
+	}
+	permitted := f.Proto == netlab.ProtoTCP && l.exempt.Contains(f.SrcPort)
 	return !own || !f.NeighbourDiscovery() && !permitted
 }
 
@@ -176,7 +195,7 @@ func (l *Lab) Close() {
 		}
 	}
 	if l.tor != nil {
-		l.tor.Stop()
+		l.tor.stop()
 	}
 	if l.topo != nil {
 		l.topo.Close()
@@ -203,13 +222,19 @@ func (l *Lab) settle(ctx context.Context) error {
 	return nil
 }
 
-// begin loads both firewalls. What the Gateway sent before, when there was no
-// firewall yet, does not count.
+// begin loads both firewalls, then starts Tor. What the Gateway sent before,
+// when there was no firewall yet, does not count.
 func (l *Lab) begin(ctx context.Context) error {
 	if err := errors.Join(l.loadGateway(ctx, modeFull), l.loadWorkstation(ctx, modeFull), l.settle(ctx)); err != nil {
 		return err
 	}
 	l.internet.Forget()
+	l.sent.Store(0)
+	l.carried.Store(0)
+	l.internet.Annotate("Tor starts")
+	if err := l.tor.start(ctx); err != nil {
+		return fmt.Errorf("start Tor on the Gateway: %w", err)
+	}
 	return nil
 }
 

@@ -32,7 +32,8 @@ func testMain(m *testing.M) int {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
-	build := exec.Command("go", "build", "-trimpath", "-o", dir, "whonix-networking/cmd/whonix-firewall", "whonix-networking/cmd/enable-firewall")
+	build := exec.Command("go", "build", "-trimpath", "-o", dir, "whonix-networking/cmd/whonix-firewall", "whonix-networking/cmd/enable-firewall",
+		"whonix-networking/cmd/tor-config-sane", "whonix-networking/cmd/leaktest")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		panic(string(out))
@@ -48,6 +49,7 @@ func testOptions() Options {
 		Shipped:  "../../etc/whonix_firewall.d",
 		Frames:   2000,
 		Seed:     uint64(time.Now().UnixNano()),
+		Tor:      StandInTor,
 	}
 }
 
@@ -127,7 +129,7 @@ func fromLinkLocal() attempt {
 			return err.Error(), false
 		}
 		o := l.topo.Workstation.Namespace.TCP(uidUser, net.JoinHostPort(inside.String()+"%eth0", "80"), silent)
-		in, ok := l.tor.Reached(o.Local)
+		in, ok := l.reached(o)
 		return fmt.Sprintf("%v, at port %d", o, in.Port), ok
 	}}
 }

@@ -156,7 +156,9 @@ func failures() []attempt {
 		if err != nil || status != 0 || l.gateway.exists(failedStatus) {
 			return fmt.Sprintf("exit status %d: %s", status, said), false
 		}
-		return l.viaTor(l.topo.Workstation.Namespace.TCP(uidUser, join(netlab.ServerIP, 80), quick), whonix.TransPortWorkstation)
+		return l.persist(func() (string, bool) {
+			return l.viaTor(l.topo.Workstation.Namespace.TCP(uidUser, join(netlab.ServerIP, 80), quick), whonix.TransPortWorkstation)
+		})
 	}})
 }
 

@@ -79,14 +79,14 @@ func (g *generator) frame() (kind uint16, packet []byte) {
 // addr draws an address: one of those that matter, mostly.
 func (g *generator) addr(v4 bool) netip.Addr {
 	list := []string{
-		netlab.WorkstationIP6, whonix.GatewayIP6, netlab.ExternalIP6, netlab.ServerIP6, netlab.AttackerIP6, netlab.RouterIP6,
+		netlab.WorkstationIP6, whonix.GatewayIP6, netlab.ExternalIP6, netlab.ServerIP6, netlab.AttackerIP6, netlab.RouterIP6, exitIP6,
 		"::1", "::", "ff02::1", "ff02::2", "fe80::1", "fd19:c33d:88bc::77", "::ffff:198.51.100.66", "2002:c633:6442::1",
 	}
 	size := 16
 	if v4 {
 		size = 4
 		list = []string{
-			netlab.WorkstationIP, whonix.GatewayIP, netlab.ExternalIP, netlab.ServerIP, netlab.AttackerIP, netlab.RouterIP,
+			netlab.WorkstationIP, whonix.GatewayIP, netlab.ExternalIP, netlab.ServerIP, netlab.AttackerIP, netlab.RouterIP, relayIP,
 			"127.0.0.1", "0.0.0.0", "255.255.255.255", "224.0.0.1", "10.152.191.255", "10.0.2.255", "10.152.152.77", "169.254.1.1",
 		}
 	}

@@ -33,6 +33,9 @@ type Leak struct {
 
 // Report is the outcome of a run.
 type Report struct {
+	Tor     string   `json:"tor"`
+	Sent    int64    `json:"workstation_packets"` // how many packets the Workstation sent, of all kinds
+	Carried int64    `json:"tor_packets"`         // how many the Gateway's Tor sent to the Internet
 	Results []Result `json:"results"`
 	Leaks   []Leak   `json:"leaks"`
 	Passed  bool     `json:"passed"`
@@ -78,6 +81,11 @@ func (p *printer) summary(r *Report) {
 		fmt.Fprintf(p.w, "LEAK  %s\n      seen on the Internet side %s, during: %s\n", l.Packet, times(l.Count), l.During)
 	}
 	fmt.Fprintf(p.w, "%d tried, %d as expected, %d not; %d kinds of packets leaked.\n", len(r.Results), len(r.Results)-failed, failed, len(r.Leaks))
+	others := 0
+	for _, l := range r.Leaks {
+		others += l.Count
+	}
+	fmt.Fprintf(p.w, "The Workstation sent %d packets, the Gateway's Tor (%s) sent %d to the Internet; packets outside Tor: %d.\n", r.Sent, r.Tor, r.Carried, others)
 	if r.Passed {
 		fmt.Fprintln(p.w, "Nothing of the Workstation appeared on the Internet but through Tor.")
 	} else {

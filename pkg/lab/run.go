@@ -26,8 +26,8 @@ func Try(ctx context.Context, opts Options, each func(Result)) (*Report, error) 
 	if err := l.begin(ctx); err != nil {
 		return nil, err
 	}
-	r := &Report{Leaks: []Leak{}}
-	for _, g := range groups() {
+	r := &Report{Tor: opts.Tor, Leaks: []Leak{}}
+	for _, g := range groups(opts) {
 		if g.prepare != nil {
 			l.internet.Annotate(g.name)
 			if err := g.prepare(ctx, l); err != nil {
@@ -49,6 +49,7 @@ func Try(ctx context.Context, opts Options, each func(Result)) (*Report, error) 
 		}
 	}
 	r.Leaks, err = l.leaks()
+	r.Sent, r.Carried = l.sent.Load(), l.carried.Load()
 	r.judge()
 	return r, err
 }
@@ -69,11 +70,15 @@ func (l *Lab) leaks() ([]Leak, error) {
 		key.Count = 1
 		leaks = append(leaks, key)
 	}
-	return leaks, err
+	lost, lostErr := l.internet.Lost()
+	if lostErr == nil && lost > 0 {
+		lostErr = fmt.Errorf("%d packets on the Internet side came faster than they could be read", lost)
+	}
+	return leaks, errors.Join(err, lostErr)
 }
 
 // limit bounds a whole run.
-const limit = 5 * time.Minute
+const limit = 10 * time.Minute
 
 // Run is the program whonix-lab.
 func Run(ctx context.Context, env cli.Env) error {
@@ -133,11 +138,18 @@ func options(env cli.Env) (*Options, bool, error) {
 	f.StringVar(&o.Firewall, "firewall", filepath.Join(beside, "whonix-firewall"), "the program whonix-firewall")
 	f.StringVar(&o.Enable, "enable-firewall", installed(beside, "enable-firewall", "/usr/libexec/whonix-firewall/enable-firewall"), "the program enable-firewall")
 	f.StringVar(&o.Shipped, "shipped", configDir, "directory of the shipped fragments")
+	f.StringVar(&o.Tor, "tor", StandInTor, "the Gateway's Tor: "+StandInTor+", or "+RealTor+": Debian's, on a Tor network of the lab's own")
+	f.StringVar(&o.Installed, "installed", "/", "for a real Tor: the root below which the Gateway's files are installed")
+	f.StringVar(&o.Sane, "tor-config-sane", installed(beside, "tor-config-sane", sanePath), "for a real Tor: the program tor-config-sane")
+	f.StringVar(&o.Leaktest, "leaktest", installed(beside, "leaktest", ""), "the program leaktest, for the Workstation to run; by default the one beside this program if the Tor is real")
 	if err := f.Parse(env.Args[1:]); err != nil {
 		return nil, false, err
 	}
 	if f.NArg() > 0 {
 		return nil, false, fmt.Errorf("unknown argument %q", f.Arg(0))
+	}
+	if o.Tor != RealTor && !f.Changed("leaktest") {
+		o.Leaktest = "" // they take two minutes
 	}
 	return o, *asJSON, o.check()
 }
@@ -158,7 +170,7 @@ func isFile(p string) bool {
 func (o *Options) check() error {
 	for _, f := range []struct{ option, path string }{
 		{"--firewall", o.Firewall}, {"--enable-firewall", o.Enable},
-		{"--ruleset-gateway", o.Gateway}, {"--ruleset-workstation", o.Workstation},
+		{"--ruleset-gateway", o.Gateway}, {"--ruleset-workstation", o.Workstation}, {"--leaktest", o.Leaktest},
 	} {
 		if f.path != "" && !isFile(f.path) {
 			return fmt.Errorf("%s: there is no file %s", f.option, f.path)
@@ -169,8 +181,33 @@ func (o *Options) check() error {
 			return fmt.Errorf("%s: there is no directory %s", d.option, d.path)
 		}
 	}
+	switch o.Tor {
+	case StandInTor:
+	case RealTor:
+		if err := o.checkReal(); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("--tor: %q is neither %s nor %s", o.Tor, StandInTor, RealTor)
+	}
 	if o.Frames < 0 {
 		return fmt.Errorf("--frames: %d is negative", o.Frames)
+	}
+	return nil
+}
+
+// checkReal looks for what a real Tor needs.
+func (o *Options) checkReal() error {
+	if !isFile(o.Sane) {
+		return fmt.Errorf("--tor-config-sane: there is no file %s", o.Sane)
+	}
+	if p := filepath.Join(o.Installed, listenersBase); !isFile(p) {
+		return fmt.Errorf("--installed: there is no file %s", p)
+	}
+	for _, p := range []string{torPath, "/usr/bin/tor-gencert", torDefaults} {
+		if !isFile(p) {
+			return fmt.Errorf("--tor=%s: there is no file %s; install Debian's package tor", RealTor, p)
+		}
 	}
 	return nil
 }

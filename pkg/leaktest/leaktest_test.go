@@ -17,6 +17,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"whonix-networking/pkg/checksum"
 	"whonix-networking/pkg/cli"
 	"whonix-networking/pkg/fsx"
 	"whonix-networking/pkg/netlab"
@@ -439,7 +440,7 @@ func TestPackets(t *testing.T) {
 			if theirs.Src != ours.Src || theirs.Dst != dst || ours.Dst != dst || theirs.SrcPort != ours.SrcPort || theirs.DstPort != ours.DstPort || theirs.Proto != c.proto || theirs.Type != ours.Kind {
 				t.Errorf("%v is read as %v", ours, theirs)
 			}
-			if dst.Is4() && netlab.Checksum(raw[:ipv4Header]) != 0 {
+			if dst.Is4() && checksum.Of(raw[:ipv4Header]) != 0 {
 				t.Errorf("%v: header checksum", ours)
 			}
 			check := c.payload
@@ -448,7 +449,7 @@ func TestPackets(t *testing.T) {
 				pseudo = append(pseudo, 0, c.proto, byte(len(check)>>8), byte(len(check)))
 				check = append(pseudo, check...)
 			}
-			if netlab.Checksum(check) != 0 {
+			if checksum.Of(check) != 0 {
 				t.Errorf("%v: checksum", ours)
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"whonix-networking/pkg/checksum"
 )
 
 // Header lengths without options, RFC 791, 8200, 9293.
@@ -27,7 +29,7 @@ func packet(src, dst netip.Addr, proto uint8, payload []byte) []byte {
 		b[8], b[9] = hops, proto
 		copy(b[12:], src.AsSlice())
 		copy(b[16:], dst.AsSlice())
-		binary.BigEndian.PutUint16(b[10:], ^fold(sum(b)))
+		binary.BigEndian.PutUint16(b[10:], checksum.Of(b))
 		return append(b, payload...)
 	}
 	b := make([]byte, ipv6Header, ipv6Header+len(payload))
@@ -48,7 +50,7 @@ func syn(src, dst netip.AddrPort) []byte {
 	binary.BigEndian.PutUint32(b[4:], uint32(dst.Port())<<16|uint32(src.Port()))
 	b[12], b[13] = tcpHeader/4<<4, flagSYN
 	binary.BigEndian.PutUint16(b[14:], window)
-	binary.BigEndian.PutUint16(b[16:], transportSum(src.Addr(), dst.Addr(), unix.IPPROTO_TCP, b))
+	binary.BigEndian.PutUint16(b[16:], checksum.Transport(src.Addr(), dst.Addr(), unix.IPPROTO_TCP, b))
 	return b
 }
 
@@ -59,7 +61,7 @@ func datagram(src, dst netip.AddrPort, data []byte) []byte {
 	binary.BigEndian.PutUint16(b[2:], dst.Port())
 	binary.BigEndian.PutUint16(b[4:], uint16(cap(b)))
 	b = append(b, data...)
-	s := transportSum(src.Addr(), dst.Addr(), unix.IPPROTO_UDP, b)
+	s := checksum.Transport(src.Addr(), dst.Addr(), unix.IPPROTO_UDP, b)
 	if s == 0 {
 		s = 0xffff // zero means no checksum, RFC 768
 	}
@@ -86,33 +88,10 @@ func echoRequest(src, dst netip.Addr, id, number uint16, data []byte) (proto uin
 	binary.BigEndian.PutUint16(b[4:], id)
 	binary.BigEndian.PutUint16(b[6:], number)
 	b = append(b, data...)
-	s := ^fold(sum(b))
+	s := checksum.Of(b)
 	if dst.Is6() {
-		s = transportSum(src, dst, proto, b)
+		s = checksum.Transport(src, dst, proto, b)
 	}
 	binary.BigEndian.PutUint16(b[2:], s)
 	return proto, b
-}
-
-// sum and fold are the checksum of RFC 1071.
-func sum(b []byte) (s uint32) {
-	for ; len(b) >= 2; b = b[2:] {
-		s += uint32(binary.BigEndian.Uint16(b))
-	}
-	if len(b) == 1 {
-		s += uint32(b[0]) << 8
-	}
-	return s
-}
-
-func fold(s uint32) uint16 {
-	for s > 0xffff {
-		s = s>>16 + s&0xffff
-	}
-	return uint16(s)
-}
-
-// transportSum is the checksum over the pseudo header and b.
-func transportSum(src, dst netip.Addr, proto uint8, b []byte) uint16 {
-	return ^fold(sum(src.AsSlice()) + sum(dst.AsSlice()) + uint32(proto) + uint32(len(b)) + sum(b))
 }

@@ -230,6 +230,22 @@ func (c *Capture) wait(ctx context.Context, look func() bool) error {
 	}
 }
 
+// Lost is how many frames came that there was no room for, since it was asked
+// last.
+func (c *Capture) Lost() (lost int, err error) {
+	raw, err := c.socket.file.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	ctlErr := raw.Control(func(fd uintptr) {
+		var st *unix.TpacketStats
+		if st, err = unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+			lost = int(st.Drops)
+		}
+	})
+	return lost, errors.Join(ctlErr, err)
+}
+
 // Close ends the capture.
 func (c *Capture) Close() {
 	c.socket.Close()

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+
+	"whonix-networking/pkg/checksum"
 )
 
 // Ethernet types.
@@ -63,7 +65,7 @@ func (p IPv4) Bytes() []byte {
 	copy(b[12:], p.Src.AsSlice())
 	copy(b[16:], p.Dst.AsSlice())
 	b = append(b, p.Options...)
-	binary.BigEndian.PutUint16(b[10:], Checksum(b))
+	binary.BigEndian.PutUint16(b[10:], checksum.Of(b))
 	return append(b, p.Payload...)
 }
 
@@ -103,7 +105,7 @@ func TCP(src, dst netip.AddrPort, flags uint8) []byte {
 	binary.BigEndian.PutUint32(b[4:], 0x01020304)
 	b[12], b[13] = 5<<4, flags
 	binary.BigEndian.PutUint16(b[14:], 64240)
-	binary.BigEndian.PutUint16(b[16:], transportChecksum(src.Addr(), dst.Addr(), ProtoTCP, b))
+	binary.BigEndian.PutUint16(b[16:], checksum.Transport(src.Addr(), dst.Addr(), ProtoTCP, b))
 	return b
 }
 
@@ -114,7 +116,7 @@ func UDP(src, dst netip.AddrPort, data []byte) []byte {
 	binary.BigEndian.PutUint16(b[2:], dst.Port())
 	binary.BigEndian.PutUint16(b[4:], uint16(8+len(data)))
 	b = append(b, data...)
-	binary.BigEndian.PutUint16(b[6:], transportChecksum(src.Addr(), dst.Addr(), ProtoUDP, b))
+	binary.BigEndian.PutUint16(b[6:], checksum.Transport(src.Addr(), dst.Addr(), ProtoUDP, b))
 	return b
 }
 
@@ -122,9 +124,9 @@ func UDP(src, dst netip.AddrPort, data []byte) []byte {
 // is what follows the checksum.
 func ICMP(src, dst netip.Addr, kind, code uint8, body []byte) []byte {
 	b := append([]byte{kind, code, 0, 0}, body...)
-	sum := Checksum(b)
+	sum := checksum.Of(b)
 	if dst.Is6() {
-		sum = transportChecksum(src, dst, ProtoICMPv6, b)
+		sum = checksum.Transport(src, dst, ProtoICMPv6, b)
 	}
 	binary.BigEndian.PutUint16(b[2:], sum)
 	return b
@@ -156,30 +158,4 @@ func RouterAdvertisement(prefix netip.Prefix, hw net.HardwareAddr) []byte {
 	b = binary.BigEndian.AppendUint32(b, 14400)
 	b = append(append(b, 0, 0, 0, 0), prefix.Addr().AsSlice()...)
 	return append(append(b, 1, 1), hw...)
-}
-
-// Checksum is that of RFC 1071.
-func Checksum(b []byte) uint16 { return ^fold(sum(b)) }
-
-func sum(b []byte) (s uint32) {
-	for ; len(b) >= 2; b = b[2:] {
-		s += uint32(binary.BigEndian.Uint16(b))
-	}
-	if len(b) == 1 {
-		s += uint32(b[0]) << 8
-	}
-	return s
-}
-
-func fold(s uint32) uint16 {
-	for s > 0xffff {
-		s = s>>16 + s&0xffff
-	}
-	return uint16(s)
-}
-
-// transportChecksum is the checksum over the pseudo header and b.
-func transportChecksum(src, dst netip.Addr, proto uint8, b []byte) uint16 {
-	s := sum(src.AsSlice()) + sum(dst.AsSlice()) + uint32(proto) + uint32(len(b)) + sum(b)
-	return ^fold(s)
 }

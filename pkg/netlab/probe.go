@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"whonix-networking/pkg/checksum"
 )
 
 // Outcome is what became of an attempt to communicate.
@@ -22,6 +24,7 @@ type Outcome struct {
 	Verdict string // one of the constants below
 	Text    string // what the peer sent, if anything
 	Local   netip.AddrPort
+	Remote  netip.AddrPort // where it was addressed to
 }
 
 // Verdicts of attempts.
@@ -69,6 +72,12 @@ func (n *Namespace) SOCKS(uid int, proxy, to string, within time.Duration) Outco
 	return n.stream(uid, proxy, append(request, byte(dst.Port()>>8), byte(dst.Port())), within)
 }
 
+// HTTPConnect asks the HTTP proxy for a connection to the address `to`, and
+// reads what the peer sends.
+func (n *Namespace) HTTPConnect(uid int, proxy, to string, within time.Duration) Outcome {
+	return n.stream(uid, proxy, fmt.Appendf(nil, "CONNECT %s HTTP/1.0\r\n\r\n", to), within)
+}
+
 func (n *Namespace) stream(uid int, to string, request []byte, within time.Duration) (o Outcome) {
 	var conn net.Conn
 	err := n.As(uid, func() (err error) {
@@ -81,7 +90,7 @@ func (n *Namespace) stream(uid int, to string, request []byte, within time.Durat
 		return o
 	}
 	defer conn.Close()
-	o.Local = conn.LocalAddr().(*net.TCPAddr).AddrPort()
+	o.Local, o.Remote = unmap(conn.LocalAddr().(*net.TCPAddr).AddrPort()), unmap(conn.RemoteAddr().(*net.TCPAddr).AddrPort())
 	_ = conn.SetDeadline(time.Now().Add(within))
 	if _, err := conn.Write(request); err != nil {
 		o.Verdict = verdictOf(err)
@@ -149,7 +158,7 @@ func (n *Namespace) Ping(to string, within time.Duration) (o Outcome) {
 	}
 	message := []byte{kind, 0, 0, 0, 0x42, 0x42, 0, 1}
 	if addr.Is4() {
-		sum := Checksum(message)
+		sum := checksum.Of(message)
 		message[2], message[3] = byte(sum>>8), byte(sum)
 	}
 	conn, err := n.send(0, network, to, message)
@@ -240,7 +249,7 @@ func (n *Namespace) TCPFrom(uid int, to string, ports PortRange, within time.Dur
 		return o
 	}
 	defer conn.Close()
-	o.Local = conn.LocalAddr().(*net.TCPAddr).AddrPort()
+	o.Local, o.Remote = unmap(conn.LocalAddr().(*net.TCPAddr).AddrPort()), unmap(conn.RemoteAddr().(*net.TCPAddr).AddrPort())
 	_ = conn.SetReadDeadline(time.Now().Add(within))
 	text, _ := io.ReadAll(io.LimitReader(conn, 512))
 	o.Verdict, o.Text = Connected, string(text)

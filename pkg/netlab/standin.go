@@ -3,6 +3,7 @@
 package netlab
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -39,7 +41,7 @@ func (r PortRange) next() int {
 func (r PortRange) Contains(port uint16) bool { return port >= r.First && port <= r.Last }
 
 // StandIn behaves towards the network as the Gateway's Tor does: SocksPorts,
-// a TransPort and a DnsPort, and connections of its own to wherever it was
+// HTTPTunnelPorts, a TransPort and a DnsPort, and connections of its own to wherever it was
 // asked to go. Nothing is anonymous about it.
 type StandIn struct {
 	Namespace *Namespace
@@ -63,8 +65,11 @@ type Accepted struct {
 	To   netip.AddrPort // where the client meant to go, for the TransPort
 }
 
+// StandInPorts are the ports of a stand-in, by kind.
+type StandInPorts struct{ Socks, Tunnel, Trans, DNS []uint16 }
+
 // Start opens the ports; where is each one's listening address without port.
-func (s *StandIn) Start(where []string, socks []uint16, trans, dnsPorts []uint16) error {
+func (s *StandIn) Start(where []string, ports StandInPorts) error {
 	s.accepted, s.serving = map[netip.AddrPort]Accepted{}, map[net.Conn]bool{}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	server, err := socks5.New(&socks5.Config{
@@ -75,17 +80,22 @@ func (s *StandIn) Start(where []string, socks []uint16, trans, dnsPorts []uint16
 		return err
 	}
 	for _, host := range where {
-		for _, port := range socks {
+		for _, port := range ports.Tunnel {
+			if err := s.serve(host, port, s.tunnel, s.clientOnly); err != nil {
+				return err
+			}
+		}
+		for _, port := range ports.Socks {
 			if err := s.serve(host, port, func(c net.Conn) { _ = server.ServeConn(c) }, s.clientOnly); err != nil {
 				return err
 			}
 		}
-		for _, port := range trans {
+		for _, port := range ports.Trans {
 			if err := s.serve(host, port, s.transparent, s.withDestination); err != nil {
 				return err
 			}
 		}
-		for _, port := range dnsPorts {
+		for _, port := range ports.DNS {
 			if err := s.serveDNS(host, port); err != nil {
 				return err
 			}
@@ -172,7 +182,23 @@ func (s *StandIn) transparent(c net.Conn) {
 	if err != nil || to.Addr().IsPrivate() || to.Addr().IsLoopback() {
 		return // as Tor, which refuses such destinations
 	}
-	out, err := s.dial("tcp", to.String())
+	s.relay(c, to.String())
+}
+
+// tunnel serves the request CONNECT, and no other.
+func (s *StandIn) tunnel(c net.Conn) {
+	const limit = 1 << 10
+	request, err := http.ReadRequest(bufio.NewReader(io.LimitReader(c, limit)))
+	if err != nil || request.Method != http.MethodConnect {
+		return
+	}
+	if _, err := io.WriteString(c, "HTTP/1.0 200 OK\r\n\r\n"); err == nil {
+		s.relay(c, request.Host)
+	}
+}
+
+func (s *StandIn) relay(c net.Conn, to string) {
+	out, err := s.dial("tcp", to)
 	if err != nil {
 		return
 	}

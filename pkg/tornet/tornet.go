@@ -125,10 +125,10 @@ func (n *Network) orStop(err error) (*Network, error) {
 // this network.
 func (n *Network) ClientLines() string { return networkConfig + n.lines }
 
-// Contains reports whether a relay of the network listens at an address.
-func (n *Network) Contains(a netip.AddrPort) bool {
+// Contains reports whether a relay of such a network listens at an address.
+func (o Options) Contains(a netip.AddrPort) bool {
 	port := int(a.Port())
-	return a.Addr().String() == n.o.Address &&
+	return a.Addr().String() == o.Address &&
 		(port >= firstOR && port < firstOR+authorities+exits || port >= firstDir && port < firstDir+authorities)
 }
 
