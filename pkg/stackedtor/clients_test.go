@@ -304,9 +304,11 @@ func TestDefect21_Restart(t *testing.T) {
 	for range 3 {
 		r := m.redirect()
 		eventually(t, "the relay", func() bool { return strings.Contains(r.stdout.String(), ": listens\n") })
-		if got, err := io.ReadAll(connect(t, "tcp", "127.0.0.1:"+port)); string(got) != "hello" {
+		c := connect(t, "tcp", "127.0.0.1:"+port)
+		if got, err := io.ReadAll(c); string(got) != "hello" {
 			t.Errorf("%q %v", got, err)
 		}
+		c.Close() // or the relay would wait for its end
 		r.cancel()
 		if code := r.end(t); code != 143 || r.stderr.String() != "" {
 			t.Errorf("%d %q", code, r.stderr.String())

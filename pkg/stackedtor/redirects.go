@@ -45,6 +45,8 @@ type redirects struct {
 	env  cli.Env
 	most int // connections of one relay, so that none takes all descriptors
 
+	engine *relay.Engine
+
 	mu sync.Mutex // one line at a time
 }
 
@@ -94,6 +96,12 @@ func serveRedirects(ctx context.Context, env cli.Env, root fsx.Root) error {
 func (r *redirects) run(ctx context.Context, commands []confd.Command) error {
 	jobs, bad := r.jobs(commands)
 	r.most = share(len(jobs))
+	engine, err := relay.NewEngine()
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	r.engine = engine
 	failed := make([]bool, len(jobs))
 	var all sync.WaitGroup
 	for i, j := range jobs {
@@ -209,7 +217,7 @@ func (r *redirects) serve(ctx context.Context, j job) (ok bool) {
 		r.complain(j, "%s", text)
 	}
 	return r.again(ctx, j, func(ctx context.Context, j job) error {
-		return relayOnce(ctx, j.relay, own, r.most, func() { r.inform(j, "listens") }, log)
+		return relayOnce(ctx, r.engine, j.relay, own, r.most, func() { r.inform(j, "listens") }, log)
 	})
 }
 
