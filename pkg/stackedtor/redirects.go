@@ -3,6 +3,7 @@
 package stackedtor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -138,7 +139,7 @@ func (r *redirects) jobs(commands []confd.Command) (jobs []job, bad bool) {
 	listeners := map[relay.Endpoint]confd.Origin{}
 	for _, c := range commands {
 		j := job{Command: c}
-		if c.Args[0] != "socat" || len(c.Environ) > 0 {
+		if c.Args[0] != "socat" || len(c.Environ) > 0 || c.Text != "" {
 			jobs = append(jobs, j)
 			continue
 		}
@@ -193,7 +194,7 @@ func (r *redirects) say(to io.Writer, kind string, j job, text string) {
 			return ' '
 		}
 		return c
-	}, strings.Join(j.Args, " ")+": "+text)
+	}, cmp.Or(j.Text, strings.Join(j.Args, " "))+": "+text)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	fmt.Fprintf(to, "%s: %s: %s\n", kind, j.Origin, words)
@@ -279,7 +280,7 @@ func (r *redirects) child(ctx context.Context, j job) error {
 	}
 	cmd := exec.CommandContext(ctx, path, j.Args[1:]...)
 	cmd.Args[0] = j.Args[0]
-	cmd.Env = r.environ(j)
+	cmd.Env, cmd.Dir = r.environ(j), j.Dir
 	cmd.Stdout, cmd.Stderr = r.env.Stdout, r.env.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGTERM) }
