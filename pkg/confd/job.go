@@ -109,7 +109,7 @@ func functionsOf(frags []fragment) map[string]bool {
 // asWritten is the text of a statement in the background. The body of a
 // here-document stands behind the statement, and is cut out of there.
 func (f *fragment) asWritten(s *syntax.Stmt) (text string, cut []edit) {
-	text = string(f.data[s.Pos().Offset():s.Semicolon.Offset()])
+	text = strings.TrimRight(string(f.data[s.Pos().Offset():s.Semicolon.Offset()]), " \t")
 	syntax.Walk(s, func(n syntax.Node) bool {
 		r, ok := n.(*syntax.Redirect)
 		if !ok || r.Hdoc == nil || r.Hdoc.Pos().Offset() < s.Semicolon.Offset() {
