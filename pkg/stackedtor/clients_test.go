@@ -337,7 +337,9 @@ func TestFallback(t *testing.T) {
 	}
 	p := &started{t: t, root: string(m.root)}
 	p.start("gateway:" + port)
-	echoes(t, connect(t, "tcp", p.tcp))
+	c := connect(t, "tcp", p.tcp)
+	echoes(t, c)
+	c.Close() // or the program would wait for its end
 	p.stop()
 	if p.stderr.Len() > 0 {
 		t.Errorf("%q", p.stderr.String())

@@ -107,7 +107,11 @@ func TestAcceptance17_Limit(t *testing.T) {
 	for range clients - limit {
 		take()
 	}
-	echoes(t, connect(t, "unix", p.path))
+	last := connect(t, "unix", p.path)
+	echoes(t, last)
+	for _, c := range append(open, last) {
+		c.Close() // or the program would wait for their end
+	}
 	p.stop()
 	const line = "Hit connection limit, refusing connection.\n"
 	if n := strings.Count(p.stderr.String(), line); n == 0 || n > 3 || len(p.stderr.String()) != n*len(line) {
