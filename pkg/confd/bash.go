@@ -35,7 +35,8 @@ const (
 	recVars  = "V" // shell flags, count, then name and elements of each variable
 	recError = "E" // file, line, status: a command failed
 	recDone  = "D" // nonce: all fragments were sourced
-	recNote  = "N" // index of the place, or @line, count, words, what is exported: a noted command
+	recNote  = "N" // index of the place, or @line, directory, count, words, what is exported: a noted command
+	recJob   = "J" // index of the place, and the shell's state: see jobNoting
 )
 
 // script begins the shell's script: what fragments need not know is read-only,
@@ -210,7 +211,7 @@ type collector struct {
 	flags    string
 	nonce    string
 
-	places   []Origin // of rewritten commands
+	places   []background // that were rewritten
 	commands []Command
 
 	snapshots int
@@ -244,8 +245,10 @@ func (c *collector) read(report []byte) {
 		case recVars:
 			c.snapshot(next(), next, func() int { return len(fields) })
 		case recNote:
-			place, words := next(), c.words(next)
-			c.command(place, words, c.exports(next))
+			place, dir, words := next(), next(), c.words(next)
+			c.command(place, dir, words, c.exports(next))
+		case recJob:
+			c.job(next)
 		case recDone:
 			c.nonce = next()
 		case "": // behind the last NUL

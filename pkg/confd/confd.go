@@ -82,6 +82,8 @@ type Command struct {
 	Args       []string
 	Environ    []string // NAME=VALUE that stand before it
 	Exported   []string // NAME=VALUE that it gets besides the caller's environment, in no order
+	Text       string   // as it is written, if that is more than one command; a shell runs it
+	Dir        string   // where it is to run; empty is where the caller is
 	Background bool
 	Origin     Origin
 }

@@ -37,9 +37,6 @@ func (m *machine) noted(c *syntax.CallExpr) bool {
 
 // note keeps a command instead of running it.
 func (m *machine) note(c *syntax.CallExpr, background bool) int {
-	if _, ours := m.funcs[c.Args[0].Lit()]; ours {
-		m.giveUp(c, "a function in the background")
-	}
 	n := Command{Background: background, Origin: m.origin(c)}
 	for _, a := range c.Assigns {
 		if a.Naked || a.Index != nil || a.Array != nil || a.Append {
@@ -57,10 +54,20 @@ func (m *machine) note(c *syntax.CallExpr, background bool) int {
 		n.Args = append(n.Args, m.fields(w)...)
 	}
 	if len(n.Args) > 0 {
+		if _, ours := m.funcs[n.Args[0]]; ours || background && ofShell(n.Args[0]) {
+			m.giveUp(c, "a function in the background, or what only a shell has")
+		}
 		n.Exported = m.exports()
 		m.commands = append(m.commands, n)
 	}
 	return 0
+}
+
+// ofShell reports a builtin of bash that is no program as well.
+func ofShell(name string) bool {
+	return slices.Contains(strings.Fields(`. : alias bg bind break builtin caller cd command compgen complete compopt continue declare dirs
+		disown enable eval exec exit export fc fg getopts hash help history jobs let local logout mapfile popd pushd read readarray
+		readonly return set shift shopt source suspend times trap type typeset ulimit umask unalias unset wait`), name)
 }
 
 // exports are the exported variables that are not as the caller has them.

@@ -91,10 +91,15 @@ func TestNotedByBashOnly(t *testing.T) {
 			t.Errorf("%q: %q, want %q; %v", text, told, want, err)
 		}
 	}
-	for _, text := range []string{"( sleep 1; sleep 2 ) &", "socat A B | cat &", "x=$((1)); while true; do socat A B; done &"} {
-		if _, told, _, err := noting(t, text); err == nil || !strings.Contains(err.Error(), "x.conf:1: only simple commands") {
-			t.Errorf("%q: %q %v", text, told, err)
+	for text, want := range map[string]string{
+		"socat A B >/dev/null 2>&1 &": `1 true [] ["socat" "A" "B"]` + "\n", "socat A B 2>> /dev/null &\nsocat C D &": `1 true [] ["socat" "A" "B"]` + "\n" + `2 true [] ["socat" "C" "D"]` + "\n",
+	} {
+		if _, told, _, err := noting(t, text); err != nil || told != want {
+			t.Errorf("%q: %q, want %q; %v", text, told, want, err)
 		}
+	}
+	if _, told, _, err := noting(t, "coproc cat"); err == nil || !strings.Contains(err.Error(), "x.conf:1: a coprocess cannot") {
+		t.Errorf("%q %v", told, err)
 	}
 }
 

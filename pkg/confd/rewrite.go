@@ -24,11 +24,18 @@ func (o *Options) noting() string {
 		return ""
 	}
 	var b strings.Builder
+	b.WriteString(jobNoting)
+	fmt.Fprintf(&b, "builtin readonly __confd_noted=' %s '\n", strings.Join(o.Note, " "))
 	b.WriteString(`
 __confd_plain() { __confd_glob=; [[ $- == *f* ]] || __confd_glob=1; builtin set -f; }
 __confd_note() {
 	[[ -z ${__confd_glob-} ]] || builtin set +f
-	builtin printf 'N\0%s\0%s\0' "$1" "$(($# - 1))" >&9
+	if [[ $1 != @* && $# -gt 1 ]]; then
+		case $(builtin type -t -- "$2") in function | builtin | keyword)
+			[[ $__confd_noted == *" $2 "* ]] || { builtin local __confd_words; __confd_words=("${@:2}"); __confd_job "$1"; builtin return; } ;;
+		esac
+	fi
+	builtin printf 'N\0%s\0%s\0%s\0' "$1" "$PWD" "$(($# - 1))" >&9
 	[[ $# -eq 1 ]] || builtin printf '%s\0' "${@:2}" >&9
 	builtin local IFS=$'\n' __confd_x
 	for __confd_x in $(builtin compgen -e); do
@@ -51,18 +58,18 @@ builtin readonly -f __confd_plain __confd_note
 const firstExtra = 10
 
 // rewrite hands fragments over in which what is started in the background is
-// noted instead. Only simple commands can be: what else is in the background
-// would have to run.
-func (o *Options) rewrite(frags []fragment) (places []Origin, extra []*os.File, err error) {
+// noted instead.
+func (o *Options) rewrite(frags []fragment) (places []background, extra []*os.File, err error) {
 	if len(o.Note) == 0 {
 		return nil, nil, nil
 	}
+	functions := functionsOf(frags)
 	for i := range frags {
 		f := &frags[i]
 		if f.file == nil {
 			return nil, extra, &EvalError{Origin: Origin{File: f.path}, Text: "cannot be read well enough to see what it starts: write it plainer"}
 		}
-		text, err := f.rewritten(&places)
+		text, err := f.rewritten(&places, func(s *syntax.Stmt) bool { return o.isJob(s, functions) })
 		if err != nil {
 			return nil, extra, err
 		}
@@ -86,29 +93,38 @@ type edit struct {
 }
 
 // rewritten is the fragment's text with its background commands noted; nil if
-// it has none.
-func (f *fragment) rewritten(places *[]Origin) ([]byte, error) {
+// it has none. What a job has in the background is its own.
+func (f *fragment) rewritten(places *[]background, isJob func(*syntax.Stmt) bool) ([]byte, error) {
 	var edits []edit
 	var bad error
 	syntax.Walk(f.file, func(n syntax.Node) bool {
+		if n, ok := n.(*syntax.CoprocClause); ok {
+			bad = errors.Join(bad, &EvalError{Origin: Origin{f.path, int(n.Pos().Line())}, Text: "a coprocess cannot be had here: put it into a script of its own"})
+			return false
+		}
 		s, ok := n.(*syntax.Stmt)
 		if !ok || !s.Background {
 			return true
 		}
 		at := Origin{f.path, int(s.Pos().Line())}
-		call, simple := s.Cmd.(*syntax.CallExpr)
-		if !simple || len(call.Args) == 0 || s.Negated || len(s.Redirs) > 0 {
-			bad = errors.Join(bad, &EvalError{Origin: at, Text: "only simple commands can be started in the background here: put the rest into a script of its own"})
-			return true
+		begin, end, semicolon := int(s.Pos().Offset()), int(s.Semicolon.Offset()), int(s.Semicolon.Offset())+1
+		text, cut := f.asWritten(s)
+		place := fmt.Sprint(len(*places))
+		*places = append(*places, background{at, text})
+		if isJob(s) {
+			edits = append(edits, edit{begin, semicolon, "__confd_job " + place + ` "$@";` + strings.Repeat("\n", strings.Count(string(f.data[begin:end]), "\n"))})
+			edits = append(edits, cut...)
+			return false
 		}
 		words := ""
+		call := s.Cmd.(*syntax.CallExpr)
 		if len(call.Assigns) > 0 {
 			words = "env "
 		}
-		edits = append(edits,
-			edit{int(s.Pos().Offset()), int(s.Pos().Offset()), fmt.Sprintf("{ __confd_plain; __confd_note %d %s", len(*places), words)},
-			edit{int(s.Semicolon.Offset()), int(s.Semicolon.Offset()) + 1, "; };"})
-		*places = append(*places, at)
+		edits = append(edits, edit{begin, begin, "{ __confd_plain; __confd_note " + place + " " + words}, edit{end, semicolon, "; };"})
+		for _, r := range s.Redirs { // they only silence it
+			edits = append(edits, edit{int(r.Pos().Offset()), int(r.End().Offset()), ""})
+		}
 		return true
 	})
 	if bad != nil || len(edits) == 0 {
@@ -151,12 +167,12 @@ func (c *collector) exports(next func() string) (out []string) {
 	return out
 }
 
-func (c *collector) command(place string, words, exported []string) {
+func (c *collector) command(place, dir string, words, exported []string) {
 	n := Command{Args: words, Exported: exported, Origin: c.where()}
 	if line, ok := strings.CutPrefix(place, "@"); ok {
 		n.Origin.Line, _ = strconv.Atoi(line)
 	} else if i, err := strconv.Atoi(place); err == nil && i >= 0 && i < len(c.places) {
-		n.Origin, n.Background = c.places[i], true
+		n.Origin, n.Dir, n.Background = c.places[i].at, dir, true
 	}
 	if len(words) > 0 {
 		c.commands = append(c.commands, n)

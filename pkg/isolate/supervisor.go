@@ -36,6 +36,7 @@ type supervisor struct {
 	sockets   *diagnostic
 	names     *names
 	responder *responder
+	engine    *relay.Engine
 	goes      sync.WaitGroup
 	slots     chan struct{}
 }
@@ -102,6 +103,9 @@ func newSupervisor(ctx context.Context, set settings, handed map[string]*os.File
 	s := &supervisor{ctx: ctx, settings: set, creds: newCredentials(set.Password), names: newNames(namesMax), slots: make(chan struct{}, connectionsMax)}
 	s.responder = &responder{names: s.names, reverse: s.reverse}
 	var err error
+	if s.engine, err = relay.NewEngine(); err != nil {
+		return nil, nil, err
+	}
 	if s.people, err = newInhabitants(handed[fileNamespace]); err != nil {
 		return nil, nil, err
 	}
@@ -181,7 +185,7 @@ func (s *supervisor) connect(c *net.TCPConn) {
 		relay.Abort(c)
 		return
 	}
-	_, _ = relay.Relay{}.Join(c, out)
+	_, _ = s.engine.Join(context.Background(), relay.Relay{}, c, out)
 }
 
 // errNowhere says that there is nobody where a program wants to go.

@@ -78,8 +78,9 @@ func TestBrokenAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	end := make(chan result, 1)
+	e := engine(t)
 	go func() {
-		moved, err := Relay{}.Join(a.(Conn), b)
+		moved, err := e.Join(context.Background(), Relay{}, a.(Conn), b)
 		end <- result{moved, err}
 	}()
 	go func() {
@@ -124,19 +125,20 @@ type reader0 struct{}
 func (reader0) Read(p []byte) (int, error) { return len(p), nil }
 
 // served is a server of which the end can be seen.
-func served(t *testing.T, s *Server, drain time.Duration, l net.Listener, to string) (stop func(), done <-chan struct{}) {
+func served(t *testing.T, s *Server, drain time.Duration, l *Listener, to string) (stop func(), done <-chan struct{}) {
+	t.Helper()
+	return serveAt(t, s, drain, l, Endpoint{"tcp", to})
+}
+
+func serveAt(t *testing.T, s *Server, drain time.Duration, l *Listener, to Endpoint) (stop func(), done <-chan struct{}) {
 	t.Helper()
 	if s.Log == nil {
 		s.Log = func(text string) { t.Log(text) }
 	}
-	s.Dial = func(ctx context.Context) (Conn, error) {
-		var d net.Dialer
-		c, err := d.DialContext(ctx, "tcp", to)
-		if err != nil {
-			return nil, err
-		}
-		return c.(Conn), nil
+	if s.Engine == nil {
+		s.Engine = engine(t)
 	}
+	s.To = NewDialer(to)
 	ctx, cancel := context.WithCancel(context.Background())
 	end := make(chan struct{})
 	go func() { defer close(end); s.Serve(ctx, drain, l) }()
@@ -192,7 +194,7 @@ func ended(t *testing.T, what string, done <-chan struct{}) {
 // end, and is aborted when it takes too long.
 func TestDrain(t *testing.T) {
 	l := listen(t)
-	stop, done := served(t, &Server{}, patience, l, accepting(t, echo))
+	stop, done := served(t, &Server{}, patience, taken(t, l), accepting(t, echo))
 	c := dial(t, "tcp", l.Addr().String())
 	speaks(t, c)
 	stop()
@@ -208,7 +210,7 @@ func TestDrain(t *testing.T) {
 	ended(t, "the server", done)
 
 	l = listen(t)
-	stop, done = served(t, &Server{}, 50*time.Millisecond, l, accepting(t, echo))
+	stop, done = served(t, &Server{}, 50*time.Millisecond, taken(t, l), accepting(t, echo))
 	c = dial(t, "tcp", l.Addr().String())
 	speaks(t, c)
 	stop()
@@ -218,39 +220,48 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestNoneLostAtEnd: a connection that was accepted is served, also when the
-// server ends at that moment and is at its limit.
+// TestNoneLostAtEnd: what waits in the queue of a server that is at its limit
+// when it ends is served by the next one.
 func TestNoneLostAtEnd(t *testing.T) {
-	l := listen(t)
-	s := &Server{Max: 1}
-	stop, done := served(t, s, patience, l, accepting(t, echo))
+	l := listen(t) // the service manager's
+	to := accepting(t, echo)
+	full := make(chan struct{}, 1)
+	stop, done := served(t, &Server{Max: 1, Log: func(string) { full <- struct{}{} }}, patience, again(t, l), to)
 	first, second := dial(t, "tcp", l.Addr().String()), dial(t, "tcp", l.Addr().String())
 	speaks(t, first)
-	waitFor(t, "the second connection", func() bool { return s.Connections() == 2 })
+	ended(t, "the room", full)
 	stop()
+	speaks(t, first)
 	first.Close()
+	ended(t, "the server", done)
+	_, _ = served(t, &Server{}, patience, again(t, l), to)
 	speaks(t, second)
 	second.Close()
-	ended(t, "the server", done)
+}
+
+// again is a listener once more, for another server.
+func again(t *testing.T, l net.Listener) *Listener {
+	t.Helper()
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	own, err := net.FileListener(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return taken(t, own)
 }
 
 // TestExitIdle: connections that come and go while the time is up are all
 // served: the server ends between them, never on them.
 func TestExitIdle(t *testing.T) {
 	to := accepting(t, echo)
-	l := listen(t)
-	raw, err := l.(*net.TCPListener).File() // the service manager's
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer raw.Close()
+	l := listen(t) // the service manager's
 	for range 20 {
-		own, err := net.FileListener(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
 		s := &Server{ExitIdle: time.Millisecond}
-		_, done := served(t, s, 0, own, to)
+		_, done := served(t, s, 0, again(t, l), to)
 		for over := false; !over; {
 			c := dial(t, "tcp", l.Addr().String())
 			if _, err := c.Write([]byte("x")); err != nil {
@@ -266,11 +277,7 @@ func TestExitIdle(t *testing.T) {
 				}
 			case <-done:
 				over = true
-				next, err := net.FileListener(raw)
-				if err != nil {
-					t.Fatal(err)
-				}
-				_, _ = served(t, &Server{ExitIdle: time.Millisecond}, patience, next, to)
+				_, _ = served(t, &Server{ExitIdle: time.Millisecond}, patience, again(t, l), to)
 				if err := <-got; err != nil {
 					t.Fatalf("the connection that waited: %v", err)
 				}
@@ -290,7 +297,7 @@ func TestExitIdle(t *testing.T) {
 // TestOnce: one connection, then neither a second nor the server.
 func TestOnce(t *testing.T) {
 	l := listen(t)
-	_, done := served(t, &Server{Once: true}, patience, l, accepting(t, echo))
+	_, done := served(t, &Server{Once: true}, patience, taken(t, l), accepting(t, echo))
 	c := dial(t, "tcp", l.Addr().String())
 	speaks(t, c)
 	if late, err := net.Dial("tcp", l.Addr().String()); err == nil {
@@ -307,7 +314,7 @@ func TestAllow(t *testing.T) {
 	l := listen(t)
 	refuse := atomic.Bool{}
 	refuse.Store(true)
-	_, _ = served(t, &Server{Allow: func(net.Addr) bool { return !refuse.Load() }}, patience, l, accepting(t, echo))
+	_, _ = served(t, &Server{Allow: func(net.Addr) bool { return !refuse.Load() }}, patience, taken(t, l), accepting(t, echo))
 	if got, err := io.ReadAll(dial(t, "tcp", l.Addr().String())); len(got) > 0 || err != nil && !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("%q %v", got, err)
 	}
@@ -315,37 +322,89 @@ func TestAllow(t *testing.T) {
 	speaks(t, dial(t, "tcp", l.Addr().String()))
 }
 
-// failing is a listener whose accept fails a few times.
-type failing struct {
-	*net.TCPListener
-	left  int
-	errno syscall.Errno
-}
-
-func (f *failing) Accept() (net.Conn, error) {
-	if f.left > 0 {
-		f.left--
-		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", f.errno)}
-	}
-	return f.TCPListener.Accept()
-}
-
 // TestAcceptErrors: none is fatal, and a row of them is reported once.
 func TestAcceptErrors(t *testing.T) {
-	for _, errno := range []syscall.Errno{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ECONNABORTED, unix.EPERM} {
-		var said atomic.Int32
-		s := &Server{Log: func(text string) {
-			if strings.HasPrefix(text, "Failed to accept: ") {
-				said.Add(1)
+	const row = 3 * pauseOnFull // long enough for some
+	for _, c := range []struct {
+		errno syscall.Errno
+		spoil func(*Listener) (mend func())
+	}{
+		{unix.EINVAL, func(l *Listener) func() {
+			if err := unix.Shutdown(l.fd, unix.SHUT_RD); err != nil { // it listens no more
+				t.Fatal(err)
 			}
-		}}
-		l := listen(t)
-		_, _ = served(t, s, patience, &failing{l.(*net.TCPListener), 3, errno}, accepting(t, echo))
-		speaks(t, dial(t, "tcp", l.Addr().String()))
-		if said.Load() != 1 {
-			t.Errorf("%v: reported %d times", errno, said.Load())
+			return func() {
+				if err := unix.Listen(l.fd, unix.SOMAXCONN); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}},
+		{unix.EMFILE, func(l *Listener) func() {
+			c, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			free := allDescriptors(t)
+			return func() { free(); c.Close() }
+		}},
+	} {
+		said := make(chan string, linesMax)
+		l := listener(t, "tcp", "127.0.0.1:0")
+		s := &Server{Engine: engine(t), Log: func(text string) { said <- text }}
+		to := accepting(t, echo)
+		mend := c.spoil(l)
+		_, _ = served(t, s, patience, l, to)
+		<-time.After(row)
+		mend()
+		at, err := unix.Getsockname(l.fd) // it listens on another port now if it had to be asked to
+		if err != nil {
+			t.Fatal(err)
+		}
+		speaks(t, dial(t, "tcp", fmt.Sprintf("127.0.0.1:%d", at.(*unix.SockaddrInet4).Port)))
+		if got := <-said; got != "Failed to accept: accept4: "+c.errno.Error() || len(said) > 0 {
+			t.Errorf("%v: %q, and %d lines more", c.errno, got, len(said))
 		}
 	}
+}
+
+// allDescriptors takes all descriptors that there are.
+func allDescriptors(t *testing.T) (free func()) {
+	t.Helper()
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	const few = 500
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: few, Max: was.Max}); err != nil {
+		t.Fatal(err)
+	}
+	var taken []int
+	for {
+		fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			break
+		}
+		taken = append(taken, fd)
+	}
+	return func() {
+		for _, fd := range taken {
+			unix.Close(fd)
+		}
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// pipesOpen is how many pipes there are that can be spliced to.
+func pipesOpen(t *testing.T) (n int) {
+	t.Helper()
+	for fd := range 500 {
+		if to, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)); err == nil && strings.HasPrefix(to, "pipe:") {
+			n++
+		}
+	}
+	return n
 }
 
 // TestKeepAlive: connections that are silent are asked whether they live.

@@ -3,6 +3,7 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,15 +16,19 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"whonix-networking/pkg/fsx"
 )
 
 // Listener opens the listener of a command line. A TCP address can be had again
 // at once after its use. A unix socket takes the place of one on which nobody
 // listens any more, and goes when it is closed.
-func (s *Socat) Listener() (net.Listener, error) {
+func (s *Socat) Listener() (*Listener, error) {
 	path := s.Listen.Address
 	if s.Listen.Network != "unix" || strings.HasPrefix(path, "@") {
-		l, err := net.Listen(s.Listen.Network, path)
+		config := net.ListenConfig{}
+		config.SetMultipathTCP(false) // of which not all options can be inherited
+		l, err := config.Listen(context.Background(), s.Listen.Network, path)
 		if err != nil {
 			return nil, err
 		}
@@ -31,7 +36,7 @@ func (s *Socat) Listener() (net.Listener, error) {
 			l.Close()
 			return nil, err
 		}
-		return l, nil
+		return TakeListener(l)
 	}
 	const dirMode = 0o755
 	if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
@@ -85,62 +90,49 @@ func (s *Socat) vacate(path string) error {
 }
 
 // listenUnix sets mode and owner before anybody can connect.
-func (s *Socat) listenUnix(path string) (net.Listener, error) {
+func (s *Socat) listenUnix(path string) (*Listener, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return nil, err
+		return nil, os.NewSyscallError("socket", err)
 	}
-	f := os.NewFile(uintptr(fd), path)
-	defer f.Close()
+	l := newListener(fd, &net.UnixAddr{Name: path, Net: "unix"})
 	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
-		return nil, fmt.Errorf("bind %s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("bind %s: %w", path, err), l.Close())
 	}
-	u := &unixListener{path: path, keep: s.Keep}
-	fail := func(err error) (net.Listener, error) { return nil, errors.Join(err, u.remove()) }
-	if u.place, err = s.own(path); err != nil {
-		return fail(err)
+	l.path = path
+	if l.file, err = s.own(path); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
 	backlog := s.Backlog
 	if backlog == 0 {
 		backlog = unix.SOMAXCONN
 	}
 	if err := unix.Listen(fd, backlog); err != nil {
-		return fail(fmt.Errorf("listen on %s: %w", path, err))
+		return nil, errors.Join(fmt.Errorf("listen on %s: %w", path, err), l.Close())
 	}
-	l, err := net.FileListener(f)
-	if err != nil {
-		return fail(err)
+	if s.Keep {
+		l.path = ""
 	}
-	u.UnixListener = l.(*net.UnixListener)
-	return u, nil
+	return l, nil
 }
-
-// place is which file is at a path. The kernel gives the number of a file that
-// is gone to the next one, whose time is another.
-type place struct {
-	device, inode uint64
-	made          unix.Timespec
-}
-
-func placeOf(st unix.Stat_t) place { return place{uint64(st.Dev), st.Ino, st.Mtim} }
 
 // own gives a socket its mode and owner, and tells which file it is. Who can
 // change the directory may have put another file there meanwhile: it is looked
 // at without following a link, and not touched if it is no socket of ours.
-func (s *Socat) own(path string) (place, error) {
+func (s *Socat) own(path string) (fsx.Identity, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return place{}, err
+		return fsx.Identity{}, err
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return place{}, err
+		return fsx.Identity{}, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK || int(st.Uid) != os.Geteuid() {
-		return place{}, fmt.Errorf("%s is not the socket any more that was made there", path)
+		return fsx.Identity{}, fmt.Errorf("%s is not the socket any more that was made there", path)
 	}
-	at := placeOf(st)
+	at := fsx.IdentityOf(st)
 	if s.Mode != "" {
 		mode, err := strconv.ParseUint(s.Mode, 8, 12)
 		if err != nil {
@@ -190,26 +182,4 @@ func (s *Socat) owner() (uid, gid int, err error) {
 		}
 	}
 	return uid, gid, nil
-}
-
-// unixListener removes the socket's path when it is closed, if that is still
-// the socket.
-type unixListener struct {
-	*net.UnixListener
-	path  string
-	place place
-	keep  bool
-}
-
-// Close removes the path and ends the listener.
-func (u *unixListener) Close() error {
-	return errors.Join(u.remove(), u.UnixListener.Close())
-}
-
-func (u *unixListener) remove() error {
-	var st unix.Stat_t
-	if u.keep || u.place == (place{}) || unix.Lstat(u.path, &st) != nil || u.place != placeOf(st) {
-		return nil
-	}
-	return unix.Unlink(u.path)
 }

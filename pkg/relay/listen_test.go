@@ -149,7 +149,7 @@ func TestExisting(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close()
-	live.(*unixListener).UnixListener.Close() // as after SIGKILL
+	unix.Close(live.fd) // as after SIGKILL
 	if _, err := os.Lstat(path); err != nil {
 		t.Fatal(err)
 	}
@@ -182,11 +182,11 @@ func TestAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := dial(t, "tcp", l.Addr().String())
-	served, err := l.Accept()
+	served, _, err := l.accept(false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	served.Close() // first, so that its end of the connection stays in TIME_WAIT
+	unix.Close(served) // first, so that its end of the connection stays in TIME_WAIT
 	c.Close()
 	s.Listen.Address = l.Addr().String()
 	l.Close()

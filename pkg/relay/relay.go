@@ -7,17 +7,17 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"net"
-	"os"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Conn is a stream of which one direction can be ended: a *net.TCPConn or a
-// *net.UnixConn. The kernel moves the bytes between them, by splice(2).
+// *net.UnixConn.
 type Conn interface {
 	net.Conn
 	syscall.Conn
@@ -35,170 +35,52 @@ type Relay struct {
 	// Linger is how long the one direction may be silent after the other has
 	// ended; 0 means for ever.
 	Linger time.Duration
-	// Pipes are shared between relays; nil gives each its own.
-	Pipes *Pipes
 }
 
 // Moved is how many bytes went each way.
 type Moved struct{ AToB, BToA int64 }
 
-// Join relays between a and b, and closes both. The error is that of the
-// direction that failed first; both sides were aborted then. A direction that
-// is silent for longer than Linger has ended without an error. To end a relay
-// from outside, close its connections.
-func (r Relay) Join(a, b Conn) (Moved, error) {
-	j := &joint{Relay: r, a: a, b: b}
-	if j.Pipes == nil {
-		const directions = 2
-		j.Pipes = NewPipes(directions)
-		defer j.Pipes.close()
+// Join relays between a and b, which it takes over and closes, until both have
+// ended or ctx has. The error is that of the direction that failed first; both
+// sides were aborted then. A direction that is silent for longer than Linger has
+// ended without an error.
+func (e *Engine) Join(ctx context.Context, r Relay, a, b Conn) (Moved, error) {
+	type outcome struct {
+		moved Moved
+		err   error
 	}
-	j.seen()
-	j.arm()
-	var moved Moved
-	there, back := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(there)
-		moved.AToB = j.pump(b, a, back)
-	}()
-	moved.BToA = j.pump(a, b, there)
-	close(back)
-	<-there
-	a.Close()
-	b.Close()
-	return moved, j.err
-}
-
-// joint is a relay at work.
-type joint struct {
-	Relay
-	a, b Conn
-	last atomic.Int64 // when bytes were last moved, in either direction
-	half atomic.Bool  // one direction has ended
-
-	once sync.Once
-	err  error
-}
-
-func (j *joint) seen() { j.last.Store(time.Now().UnixNano()) }
-
-// limit is how long silence may last now; 0 is for ever.
-func (j *joint) limit() time.Duration {
-	if !j.half.Load() || j.Linger <= 0 {
-		return j.Idle
-	}
-	if j.Idle > 0 {
-		return min(j.Idle, j.Linger)
-	}
-	return j.Linger
-}
-
-// arm has whatever waits come back when the silence may have become too long.
-func (j *joint) arm() {
-	if limit := j.limit(); limit > 0 {
-		end := time.Unix(0, j.last.Load()).Add(limit)
-		_, _ = j.a.SetDeadline(end), j.b.SetDeadline(end) // fail on closed connections only
-	}
-}
-
-func (j *joint) silent() bool {
-	limit := j.limit()
-	return limit > 0 && time.Since(time.Unix(0, j.last.Load())) >= limit
-}
-
-// pump moves bytes from src to dst until src ends. other is closed when the
-// other direction has ended.
-func (j *joint) pump(dst, src Conn, other <-chan struct{}) int64 {
-	m, err := newMover(dst, src, j.Pipes, j.seen)
+	near, err := takeOver(a)
 	if err != nil {
-		j.abort(err)
-		return 0
+		Abort(b)
+		return Moved{}, err
 	}
-	defer m.close()
-	for {
-		err := m.move()
-		switch {
-		case err == nil: // src has ended
-			j.end()
-			if err := dst.CloseWrite(); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.ENOTCONN) {
-				j.abort(err)
-			}
-			return m.moved
-		case errors.Is(err, syscall.EPIPE):
-			j.end()
-			j.waste(m, src, other)
-			return m.moved
-		case !errors.Is(err, os.ErrDeadlineExceeded):
-			j.abort(err)
-			return m.moved
-		case !j.silent():
-			j.arm()
-		case j.half.Load() && m.left == 0:
-			return m.moved
-		default:
-			j.abort(ErrIdle)
-			return m.moved
-		}
+	far, err := takeOver(b)
+	if err != nil {
+		abort(near)
+		return Moved{}, err
 	}
+	ended := make(chan outcome, 1)
+	j := newJoint(e, r, near, far, func(m Moved, err error) { ended <- outcome{m, err} })
+	if !e.do(j.start) {
+		abort(near)
+		abort(far)
+		return Moved{}, net.ErrClosed
+	}
+	stop := context.AfterFunc(ctx, func() { _ = e.do(func() { j.abort(context.Cause(ctx)) }) })
+	defer stop()
+	o := <-ended
+	return o.moved, o.err
 }
 
-// end notes that one direction has ended; the other has less time now.
-func (j *joint) end() {
-	j.seen()
-	j.half.Store(true)
-	j.arm()
-}
-
-// waste reads what nobody takes any more: a side that has ended its direction
-// and closed, which is EPIPE, has a right to have all of it delivered, and its
-// peer may not read before it has been rid of an answer. Once all is delivered
-// the peer has a moment to end.
-func (j *joint) waste(m *mover, src Conn, other <-chan struct{}) {
-	const moment = time.Second
-	wasted := make(chan struct{})
-	var waiting sync.WaitGroup
-	waiting.Add(1)
-	go func() {
-		defer waiting.Done()
-		select {
-		case <-other:
-			_ = src.SetReadDeadline(time.Now().Add(moment)) // fails on a closed connection only
-		case <-wasted:
-		}
-	}()
-	for {
-		n, err := m.take()
-		if n > 0 {
-			j.seen()
-			continue
-		}
-		if errors.Is(err, os.ErrDeadlineExceeded) && !isClosed(other) && !j.silent() {
-			j.arm()
-			continue
-		}
-		break
+// takeOver has a connection go on under a descriptor that Go's poller does not
+// know.
+func takeOver(c Conn) (fd int, err error) {
+	if fd, err = duplicate(c); err != nil {
+		Abort(c)
+		return -1, err
 	}
-	close(wasted)
-	waiting.Wait()
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}
-
-// abort ends both connections at once, and lets both peers know that what they
-// got is not everything.
-func (j *joint) abort(err error) {
-	j.once.Do(func() {
-		j.err = err
-		Abort(j.a)
-		Abort(j.b)
-	})
+	c.Close()
+	return fd, nil
 }
 
 // Abort closes a connection; a TCP peer sees a reset, not an end.
@@ -207,4 +89,23 @@ func Abort(c net.Conn) {
 		_ = tcp.SetLinger(0) // fails on a closed connection only
 	}
 	c.Close()
+}
+
+// resets has the close of a TCP socket be a reset.
+func resets(fd int) {
+	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // fails on no socket
+}
+
+func abort(fd int) {
+	resets(fd)
+	unix.Close(fd)
+}
+
+// KeepAlive has dead peers noticed, and small messages sent at once.
+func KeepAlive(c Conn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Control(func(fd uintptr) { keepAlive(int(fd)) })
 }

@@ -4,6 +4,7 @@ package relay
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -34,6 +35,17 @@ func pair(t testing.TB) (near, far *net.TCPConn) {
 	return c.(*net.TCPConn), s.(*net.TCPConn)
 }
 
+// engine is one for a test.
+func engine(t testing.TB) *Engine {
+	t.Helper()
+	e, err := NewEngine()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	return e
+}
+
 type result struct {
 	moved Moved
 	err   error
@@ -45,8 +57,9 @@ func joined(t testing.TB, r Relay) (client, server *net.TCPConn, end <-chan resu
 	client, a := pair(t)
 	b, server := pair(t)
 	done := make(chan result, 1)
+	e := engine(t)
 	go func() {
-		moved, err := r.Join(a, b)
+		moved, err := e.Join(context.Background(), r, a, b)
 		done <- result{moved, err}
 	}()
 	return client, server, done

@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,8 +17,12 @@ import (
 // Server relays what its listeners accept.
 type Server struct {
 	Relay
-	// Dial connects to the destination, anew for each connection. What it returns
-	// has keepalive set, as Go's dialler does; what is accepted has it too.
+	// Engine moves the bytes; several servers can have the same.
+	Engine *Engine
+	// To is the destination.
+	To *Dialer
+	// Dial, if there is no To, connects to the destination, anew for each
+	// connection. What it returns has keepalive set, as Go's dialler does.
 	Dial func(context.Context) (Conn, error)
 	// Allow, if any, says whether a client may connect.
 	Allow func(client net.Addr) bool
@@ -30,16 +34,11 @@ type Server struct {
 	// ExitIdle is how long to stay when the last connection has ended; not
 	// before the first. 0 is for ever, less is no time.
 	ExitIdle time.Duration
-	// Log gets what goes wrong, one line each; nothing of it ends the server.
+	// Log gets what goes wrong, one line each; nothing of it ends the server. What
+	// it does not take in time is lost: nobody waits for a log.
 	Log func(text string)
 
-	mu      sync.Mutex
-	open    map[Conn]struct{} // nil when all was aborted
-	count   int
-	full    bool
-	idle    *time.Timer
-	slots   chan struct{}
-	serving sync.WaitGroup
+	connections atomic.Int64
 }
 
 // LimitText is logged when a connection has to wait; systemd-socket-proxyd has
@@ -49,261 +48,212 @@ const LimitText = "Hit connection limit, refusing connection."
 // Limits of the server.
 const (
 	dialLimit   = 30 * time.Second
-	idlePipes   = 64
 	pauseOnFull = 100 * time.Millisecond // after an accept that found no descriptor
+	linesMax    = 64                     // that the log has not taken yet
 )
 
-// acceptor is a listener that can be told to stop waiting.
-type acceptor interface {
-	net.Listener
-	SetDeadline(time.Time) error
-}
+// Connections is how many there are.
+func (s *Server) Connections() int { return int(s.connections.Load()) }
 
 // Serve relays until ctx ends, or nobody has been there for ExitIdle; then
 // closes the listeners and waits for the connections that are open, for no
 // longer than drain; what is left then is aborted. No connection that was
-// accepted is dropped before that. The listeners are TCP's or unix's.
-func (s *Server) Serve(ctx context.Context, drain time.Duration, listeners ...net.Listener) {
-	s.open = map[Conn]struct{}{}
-	s.idle = time.NewTimer(time.Hour)
-	s.idle.Stop() // not before the first connection
-	if s.Pipes == nil {
-		s.Pipes = NewPipes(idlePipes)
-		defer s.Pipes.close()
-	}
-	if s.Max > 0 {
-		s.slots = make(chan struct{}, s.Max)
-	}
-	working, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	for s.accepting(ctx, working, listeners) {
-	}
+// accepted is dropped before that.
+func (s *Server) Serve(ctx context.Context, drain time.Duration, listeners ...*Listener) {
+	w := &serving{Server: s, links: map[*link]struct{}{}, gone: make(chan struct{}), lines: make(chan string, linesMax), drain: drain}
+	w.idle.fire, w.late.fire, w.pause.fire = w.stop, w.abort, w.resume
+	w.working, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	defer w.cancel()
 	for _, l := range listeners {
-		l.Close()
+		w.inlets = append(w.inlets, &inlet{serving: w, Listener: l})
 	}
-	done := make(chan struct{})
+	w.others.Add(1)
 	go func() {
-		defer close(done)
-		s.serving.Wait()
-	}()
-	select {
-	case <-done:
-		return
-	case <-ctx.Done():
-	}
-	select {
-	case <-done:
-		return
-	case <-time.After(drain):
-	}
-	cancel()
-	s.abortAll()
-	<-done
-}
-
-// accepting accepts on all listeners. It is to be called again if somebody has
-// come in the moment in which the server was idle for long enough.
-func (s *Server) accepting(ctx, working context.Context, listeners []net.Listener) (again bool) {
-	round, stop := context.WithCancel(ctx)
-	defer stop()
-	var loops sync.WaitGroup
-	for _, l := range listeners {
-		loops.Add(1)
-		go func() {
-			defer loops.Done()
-			s.accept(round, working, l)
-		}()
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		loops.Wait()
-	}()
-	select {
-	case <-ended:
-		return false
-	case <-ctx.Done():
-	case <-s.idle.C:
-	}
-	stop()
-	setDeadline(listeners, time.Unix(1, 0)) // long ago
-	<-ended
-	if ctx.Err() != nil || s.Connections() == 0 {
-		return false
-	}
-	setDeadline(listeners, time.Time{})
-	return true
-}
-
-func setDeadline(listeners []net.Listener, t time.Time) {
-	for _, l := range listeners {
-		_ = l.(acceptor).SetDeadline(t) // fails on a closed listener only
-	}
-}
-
-// Connections is how many there are.
-func (s *Server) Connections() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.count
-}
-
-func (s *Server) abortAll() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.open {
-		Abort(c)
-	}
-	s.open = nil
-}
-
-// accept serves one listener until ctx ends.
-func (s *Server) accept(ctx, working context.Context, l net.Listener) {
-	failing := false
-	for {
-		c, err := l.Accept()
-		switch {
-		case err == nil:
-			failing = false
-		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
-			return
-		case errors.Is(err, os.ErrDeadlineExceeded): // of a round that has ended
-			setDeadline([]net.Listener{l}, time.Time{})
-			continue
-		default:
-			s.cannotAccept(ctx, err, failing)
-			failing = true
-			continue
+		defer w.others.Done()
+		for line := range w.lines {
+			s.Log(line)
 		}
-		if s.Allow != nil && !s.Allow(c.RemoteAddr()) {
-			s.Log(fmt.Sprintf("refused a connection from %v", c.RemoteAddr()))
-			c.Close()
-			continue
-		}
-		s.begin(ctx, working, c.(Conn))
-		if s.Once {
+	}()
+	_ = s.Engine.do(w.resume)
+	end := context.AfterFunc(ctx, func() { _ = s.Engine.do(w.stop) })
+	defer end()
+	select {
+	case <-w.gone:
+	case <-s.Engine.ended:
+		for _, l := range listeners {
 			l.Close()
+		}
+	}
+	w.cancel()
+	w.dials.Wait()
+	close(w.lines)
+	w.others.Wait()
+}
+
+// serving is a server at work; it lives in its engine's loop.
+type serving struct {
+	*Server
+	inlets  []*inlet
+	links   map[*link]struct{}
+	drain   time.Duration
+	paused  bool // accepts nothing until there is room
+	failing bool // nothing could be accepted, and that was logged
+	full    bool // the limit was reached, and that was logged
+	stopped bool
+	gone    chan struct{}
+
+	idle  timer // nobody has been there for ExitIdle
+	late  timer // the time to drain is over
+	pause timer // to accept again
+
+	working       context.Context // of what is dialled
+	cancel        context.CancelFunc
+	dials, others sync.WaitGroup
+	lines         chan string
+}
+
+// inlet is a listener of a server.
+type inlet struct {
+	*serving
+	*Listener
+}
+
+// log hands a line to the log.
+func (w *serving) log(text string) {
+	select {
+	case w.lines <- text:
+	default:
+	}
+}
+
+// resume accepts, again or at last.
+func (w *serving) resume() {
+	if w.stopped {
+		return
+	}
+	w.paused = false
+	for _, in := range w.inlets {
+		if err := w.Engine.watch(in.fd, unix.EPOLLIN, in); err != nil {
+			w.cannotAccept(err)
 			return
 		}
 	}
+}
+
+// suspend accepts nothing until it is resumed.
+func (w *serving) suspend() {
+	w.paused = true
+	for _, in := range w.inlets {
+		w.Engine.unwatch(in.fd)
+	}
+}
+
+// ready accepts one connection; if there is another one, it is called again.
+func (in *inlet) ready(uint32) {
+	w := in.serving
+	if w.Max > 0 && len(w.links) >= w.Max {
+		if !w.full {
+			w.log(LimitText)
+		}
+		w.full = true
+		w.suspend()
+		return
+	}
+	fd, client, err := in.accept(w.Allow != nil)
+	switch {
+	case err == nil:
+		w.failing = false
+	case errors.Is(err, unix.EAGAIN): // somebody else has accepted it
+		return
+	default:
+		w.cannotAccept(err)
+		return
+	}
+	if w.Allow != nil && !w.Allow(client) {
+		w.log(fmt.Sprintf("refused a connection from %v", client))
+		unix.Close(fd)
+		return
+	}
+	if w.Once {
+		w.close()
+	}
+	w.begin(fd)
 }
 
 // cannotAccept says so once, and waits until that may have changed.
-func (s *Server) cannotAccept(ctx context.Context, err error, known bool) {
-	if !known {
-		s.Log(fmt.Sprintf("Failed to accept: %v", err))
+func (w *serving) cannotAccept(err error) {
+	if !w.failing {
+		w.log(fmt.Sprintf("Failed to accept: %v", err))
 	}
+	w.failing = true
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
-		s.Pipes.close() // those that are not in use
+		w.Engine.pipes.close() // those that are not in use
 	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(pauseOnFull):
+	w.suspend()
+	w.Engine.set(&w.pause, pauseOnFull)
+}
+
+// begin serves a client.
+func (w *serving) begin(fd int) {
+	l := &link{serving: w, client: fd}
+	w.links[l] = struct{}{}
+	w.connections.Add(1)
+	w.Engine.unset(&w.idle)
+	l.begin()
+}
+
+// ended forgets a link, which makes room for the next.
+func (w *serving) ended(l *link) {
+	delete(w.links, l)
+	w.connections.Add(-1)
+	w.full = w.full && len(w.links) > w.Max/2 // or each that waits would be logged
+	switch {
+	case w.stopped:
+		w.finish()
+	case len(w.links) == 0 && w.ExitIdle != 0:
+		w.Engine.set(&w.idle, max(w.ExitIdle, 0))
+	}
+	if w.paused && w.pause.place == 0 {
+		w.resume()
 	}
 }
 
-// begin starts to serve a connection. At the limit it waits for a slot: one
-// connection of each listener waits here, the rest in the listener's queue.
-func (s *Server) begin(ctx, working context.Context, c Conn) {
-	s.counted(1)
-	slot := s.acquire(ctx)
-	s.serving.Add(1)
-	go func() {
-		defer s.serving.Done()
-		defer s.counted(-1)
-		if slot || s.acquire(working) {
-			defer s.release()
-			s.serve(working, c)
-		}
-		c.Close()
-	}()
+// close closes the listeners.
+func (w *serving) close() {
+	w.stopped = true
+	w.Engine.unset(&w.pause)
+	for _, in := range w.inlets {
+		w.Engine.unwatch(in.fd)
+		in.Close()
+	}
+	w.inlets = nil
 }
 
-// acquire waits for a slot.
-func (s *Server) acquire(ctx context.Context) bool {
-	if s.slots == nil {
-		return true
+// stop ends in order.
+func (w *serving) stop() {
+	w.close()
+	w.Engine.set(&w.late, w.drain)
+	w.finish()
+}
+
+// abort ends what is left.
+func (w *serving) abort() {
+	w.cancel()
+	for l := range w.links {
+		l.abort(context.Canceled)
 	}
+}
+
+// finish has Serve return when nothing is left.
+func (w *serving) finish() {
+	if len(w.links) > 0 {
+		return
+	}
+	w.Engine.unset(&w.idle)
+	w.Engine.unset(&w.late)
 	select {
-	case s.slots <- struct{}{}:
-		return true
+	case <-w.gone:
 	default:
-	}
-	s.mu.Lock()
-	first := !s.full
-	s.full = true
-	s.mu.Unlock()
-	if first {
-		s.Log(LimitText)
-	}
-	select {
-	case s.slots <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-func (s *Server) release() {
-	if s.slots != nil {
-		<-s.slots
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.full = s.full && len(s.slots) > cap(s.slots)/2 // or each that waits would be logged
-	}
-}
-
-// track keeps a connection where abortAll finds it, or aborts it if that has
-// been.
-func (s *Server) track(c Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open == nil {
-		Abort(c)
-		return
-	}
-	s.open[c] = struct{}{}
-}
-
-func (s *Server) forget(c Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.open, c)
-}
-
-func (s *Server) counted(by int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.count += by
-	if s.ExitIdle != 0 {
-		s.idle.Stop()
-		if s.count == 0 {
-			s.idle.Reset(max(s.ExitIdle, 0))
-		}
-	}
-}
-
-// serve relays one connection.
-func (s *Server) serve(ctx context.Context, c Conn) {
-	s.track(c)
-	defer s.forget(c)
-	dialing, cancel := context.WithTimeout(ctx, dialLimit)
-	to, err := s.Dial(dialing)
-	cancel()
-	if err != nil {
-		s.Log(err.Error())
-		return
-	}
-	s.track(to)
-	defer s.forget(to)
-	_, _ = s.Relay.Join(c, to)
-}
-
-// KeepAlive has dead peers noticed, and small messages sent at once.
-func KeepAlive(c Conn) {
-	const interval = 60 * time.Second
-	if tcp, ok := c.(*net.TCPConn); ok {
-		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: interval, Interval: interval}) // fails on a closed connection only
-		_ = tcp.SetNoDelay(true)
+		close(w.gone)
 	}
 }

@@ -48,29 +48,35 @@ func serve(t testing.TB, s *Server, to string, handler func(*net.TCPConn)) (tcp,
 	if s.Log == nil {
 		s.Log = func(text string) { t.Log(text) }
 	}
-	s.Dial = func(ctx context.Context) (Conn, error) {
-		var d net.Dialer
-		c, err := d.DialContext(ctx, "tcp", to)
-		if err != nil {
-			return nil, err
-		}
-		return c.(Conn), nil
-	}
-	a, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.Engine, s.To = engine(t), NewDialer(Endpoint{"tcp", to})
 	unixPath = filepath.Join(t.TempDir(), "s")
-	b, err := net.Listen("unix", unixPath)
-	if err != nil {
-		t.Fatal(err)
-	}
+	a, b := listener(t, "tcp", "127.0.0.1:0"), listener(t, "unix", unixPath)
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
 	done.Add(1)
 	go func() { defer done.Done(); s.Serve(ctx, time.Second, a, b) }()
 	t.Cleanup(func() { cancel(); done.Wait() })
 	return a.Addr().String(), unixPath
+}
+
+func listener(t testing.TB, network, address string) *Listener {
+	t.Helper()
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return taken(t, l)
+}
+
+// taken is a listener as one of ours.
+func taken(t testing.TB, l net.Listener) *Listener {
+	t.Helper()
+	own, err := TakeListener(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { own.Close() })
+	return own
 }
 
 func echo(c *net.TCPConn) {
@@ -426,9 +432,18 @@ func resident(t testing.TB) int {
 
 // TestWithoutPipes: also without descriptors for pipes every byte arrives.
 func TestWithoutPipes(t *testing.T) {
-	tcp, path := serve(t, &Server{Relay: Relay{Pipes: &Pipes{}}}, "", echo)
+	tcp, path := serve(t, &Server{}, "", echo)
 	for network, to := range map[string]string{"tcp": tcp, "unix": path} {
-		if err := transfer(dial(t, network, to), 20<<20, 3); err != nil {
+		c := dial(t, network, to)
+		speaks(t, c)
+		before := pipesOpen(t)
+		free := allDescriptors(t)
+		err := transfer(c, 20<<20, 3)
+		if n := pipesOpen(t) - before; n > 0 {
+			t.Errorf("%s: %d pipes", network, n)
+		}
+		free()
+		if err != nil {
 			t.Errorf("%s: %v", network, err)
 		}
 	}

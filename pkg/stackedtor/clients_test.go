@@ -304,9 +304,11 @@ func TestDefect21_Restart(t *testing.T) {
 	for range 3 {
 		r := m.redirect()
 		eventually(t, "the relay", func() bool { return strings.Contains(r.stdout.String(), ": listens\n") })
-		if got, err := io.ReadAll(connect(t, "tcp", "127.0.0.1:"+port)); string(got) != "hello" {
+		c := connect(t, "tcp", "127.0.0.1:"+port)
+		if got, err := io.ReadAll(c); string(got) != "hello" {
 			t.Errorf("%q %v", got, err)
 		}
+		c.Close() // or the relay would wait for its end
 		r.cancel()
 		if code := r.end(t); code != 143 || r.stderr.String() != "" {
 			t.Errorf("%d %q", code, r.stderr.String())
@@ -335,7 +337,9 @@ func TestFallback(t *testing.T) {
 	}
 	p := &started{t: t, root: string(m.root)}
 	p.start("gateway:" + port)
-	echoes(t, connect(t, "tcp", p.tcp))
+	c := connect(t, "tcp", p.tcp)
+	echoes(t, c)
+	c.Close() // or the program would wait for its end
 	p.stop()
 	if p.stderr.Len() > 0 {
 		t.Errorf("%q", p.stderr.String())

@@ -18,6 +18,7 @@ import (
 
 	"whonix-networking/pkg/cli"
 	"whonix-networking/pkg/fsx"
+	"whonix-networking/pkg/relay"
 	"whonix-networking/pkg/torrc"
 )
 
@@ -39,7 +40,8 @@ type dummy struct {
 	log    *journal
 
 	listeners []*listener
-	sockets   []string // ControlSockets that are in place
+	engine    *relay.Engine // relays what they accept
+	sockets   []string      // ControlSockets that are in place
 	undo      []func()
 	fromStdin []byte
 	detach    func() // ends the caller's wait for a daemon; nil without one

@@ -449,10 +449,14 @@ func TestAcceptance19_VerifyConfig(t *testing.T) {
 				want = 1
 			}
 			file := s.write("torrc", text)
-			for _, args := range [][]string{{"--verify-config", "-f", file}, {"-f", file, "--verify-config"}, {"--defaults-torrc", "/nonexistent", "-f", file, "--RunAsDaemon", "0", "--verify-config"}} {
-				p := s.start(tor{environ: []string{"HOME=" + s.path("home")}}, args...)
+			var all []*process // at the same time: starting them takes the longest
+			orders := [][]string{{"--verify-config", "-f", file}, {"-f", file, "--verify-config"}, {"--defaults-torrc", "/nonexistent", "-f", file, "--RunAsDaemon", "0", "--verify-config"}}
+			for _, args := range orders {
+				all = append(all, s.start(tor{environ: []string{"HOME=" + s.path("home")}}, args...))
+			}
+			for i, p := range all {
 				if code := p.end(); code != want || strings.Contains(p.stdout.String(), "Configuration was valid\n") != (want == 0) {
-					t.Errorf("real %v, %q, %q: %d %q", real, text, args, code, p.stdout.String())
+					t.Errorf("real %v, %q, %q: %d %q", real, text, orders[i], code, p.stdout.String())
 				}
 			}
 		}

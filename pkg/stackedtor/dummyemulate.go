@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"whonix-networking/pkg/cli"
+	"whonix-networking/pkg/relay"
 	"whonix-networking/pkg/sd"
 	"whonix-networking/pkg/torrc"
 )
@@ -57,6 +58,10 @@ func (d *dummy) emulate(ctx context.Context) error {
 	signals := d.signals()
 	defer signal.Stop(signals)
 	d.prepare(p)
+	if d.engine, err = relay.NewEngine(); err != nil {
+		return d.failed(err)
+	}
+	defer d.engine.Close()
 	if err := d.listen(ctx, p); err != nil {
 		return d.failed(err)
 	}

@@ -211,16 +211,11 @@ func (d *dummy) serve(ctx context.Context) {
 	log := d.once()
 	var all sync.WaitGroup
 	for _, port := range []string{socksPort, controlPort} {
-		var listeners []net.Listener
-		for _, l := range d.listeners {
-			if l.port == port && !l.served && l.key != tunnelKey {
-				listeners = append(listeners, l.Listener)
-			}
-		}
+		listeners := d.relayed(port, log)
 		if len(listeners) == 0 {
 			continue
 		}
-		server := &relay.Server{Relay: relay.Relay{Linger: halfCloseLinger}, Dial: d.dialer(port), Max: dummyConnections, Log: log}
+		server := &relay.Server{Relay: relay.Relay{Linger: halfCloseLinger}, Engine: d.engine, Dial: d.dialer(port), Max: dummyConnections, Log: log}
 		all.Add(1)
 		go func() {
 			defer all.Done()
@@ -232,7 +227,7 @@ func (d *dummy) serve(ctx context.Context) {
 			all.Add(1)
 			go func() {
 				defer all.Done()
-				(&tunnel{dial: d.dialer(socksPort), log: log}).serve(ctx, l)
+				(&tunnel{engine: d.engine, dial: d.dialer(socksPort), log: log}).serve(ctx, l)
 			}()
 		}
 	}
@@ -240,6 +235,22 @@ func (d *dummy) serve(ctx context.Context) {
 }
 
 const dummyConnections = 1024
+
+// relayed are the listeners of which connections go to a port as they are.
+func (d *dummy) relayed(port string, log func(text string)) (all []*relay.Listener) {
+	for _, l := range d.listeners {
+		if l.port != port || l.served || l.key == tunnelKey {
+			continue
+		}
+		own, err := relay.TakeListener(l.Listener)
+		if err != nil {
+			log(fmt.Sprintf("Failed to accept: %v", err))
+			continue
+		}
+		all = append(all, own)
+	}
+	return all
+}
 
 // once logs a complaint again only when there has been another one, or after a
 // while: whoever should read the log may not.

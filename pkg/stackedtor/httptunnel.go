@@ -19,8 +19,9 @@ import (
 
 // tunnel speaks HTTP CONNECT, as Tor's HTTPTunnelPort does, and asks a SocksPort.
 type tunnel struct {
-	dial func(context.Context) (relay.Conn, error)
-	log  func(text string)
+	engine *relay.Engine
+	dial   func(context.Context) (relay.Conn, error)
+	log    func(text string)
 }
 
 // Limits of a request.
@@ -76,16 +77,14 @@ func (t *tunnel) connection(ctx context.Context, c relay.Conn) {
 	if answer == "" {
 		to, err := (&socks5.Client{Dial: func(ctx context.Context) (net.Conn, error) { return t.dial(ctx) }}).Connect(asking, host, port)
 		if err == nil {
-			stop := context.AfterFunc(ctx, func() { relay.Abort(to) })
-			defer stop()
 			_, err = io.WriteString(c, "HTTP/1.0 200 OK\r\n\r\n")
 			_ = c.SetDeadline(time.Time{})
 			if err != nil {
 				to.Close()
 				return
 			}
-			relay.KeepAlive(c)
-			_, _ = relay.Relay{Linger: halfCloseLinger}.Join(c, to.(relay.Conn))
+			_ = relay.KeepAlive(c) // fails on a closed connection only
+			_, _ = t.engine.Join(ctx, relay.Relay{Linger: halfCloseLinger}, c, to.(relay.Conn))
 			return
 		}
 		answer = "502 Bad Gateway"

@@ -51,7 +51,7 @@ func (l listening) leadsBack(ctx context.Context, network, address string) bool 
 
 // circles are the relays of which each leads to the next one, and the last to
 // the first. Names do not count.
-func circles(relays []*relay.Socat) (in []bool) {
+func circles(relays []*relay.Socat) []bool {
 	next := make([][]int, len(relays))
 	for i, from := range relays {
 		for j, to := range relays {
@@ -60,10 +60,16 @@ func circles(relays []*relay.Socat) (in []bool) {
 			}
 		}
 	}
-	in = make([]bool, len(relays))
-	for i := range relays {
-		seen := make([]bool, len(relays))
-		for todo := slices.Clone(next[i]); len(todo) > 0; {
+	return comeBack(next)
+}
+
+// comeBack are those that lead, by way of others or not, to themselves; next are
+// those to which each leads.
+func comeBack(next [][]int) []bool {
+	back := make([]bool, len(next))
+	for i := range next {
+		seen := make([]bool, len(next))
+		for todo := slices.Clone(next[i]); len(todo) > 0 && !seen[i]; {
 			j := todo[0]
 			todo = todo[1:]
 			if !seen[j] {
@@ -71,9 +77,9 @@ func circles(relays []*relay.Socat) (in []bool) {
 				todo = append(todo, next[j]...)
 			}
 		}
-		in[i] = seen[i]
+		back[i] = seen[i]
 	}
-	return in
+	return back
 }
 
 // control is for a net.Dialer: it refuses each address of a destination that

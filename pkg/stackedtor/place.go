@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"whonix-networking/pkg/fsx"
 )
 
 // place is a name in a directory that is open. Who names it may not be trusted,
@@ -219,15 +221,15 @@ func (p *place) put(content []byte, mode uint32, ours func([]byte) bool) (undo f
 	return p.removal()
 }
 
-// removal returns how to take away what is there now, and nothing else: the
-// kernel gives a number that is free to the next file, whose time is another.
+// removal returns how to take away what is there now, and nothing else.
 func (p *place) removal() (func(), error) {
-	was, _, err := p.stat()
+	st, _, err := p.stat()
 	if err != nil {
 		return nil, err
 	}
+	file := fsx.IdentityOf(st)
 	return func() {
-		if is, kind, err := p.stat(); err == nil && kind != 0 && is.Ino == was.Ino && is.Dev == was.Dev && is.Mtim == was.Mtim {
+		if file.IsAt(p.fd(), p.name) {
 			_ = unix.Unlinkat(p.fd(), p.name, 0) // nothing left to do if that fails
 		}
 	}, nil

@@ -126,12 +126,12 @@ func parseProxyd(env cli.Env) (*proxyd, error) {
 }
 
 // passed are the listeners that the service manager has passed.
-func passed(env cli.Env) ([]net.Listener, error) {
+func passed(env cli.Env) ([]*relay.Listener, error) {
 	files := sd.Listen(env)
 	if len(files) == 0 {
 		return nil, complaint("Didn't get any sockets passed in.")
 	}
-	var out []net.Listener
+	var out []*relay.Listener
 	for _, f := range files {
 		l, err := listensOn(f)
 		if err != nil {
@@ -145,7 +145,7 @@ func passed(env cli.Env) ([]net.Listener, error) {
 
 // listensOn is the listener of a descriptor. It is looked at by Control, as Fd
 // would make it block, also for the service manager.
-func listensOn(f *os.File) (net.Listener, error) {
+func listensOn(f *os.File) (*relay.Listener, error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -160,7 +160,11 @@ func listensOn(f *os.File) (net.Listener, error) {
 	if kind != unix.SOCK_STREAM || accepts != 1 {
 		return nil, unix.ENOTSOCK
 	}
-	return net.FileListener(f)
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, err
+	}
+	return relay.TakeListener(l)
 }
 
 // splitDestination splits at the last colon, as systemd-socket-proxyd does; the
@@ -223,17 +227,12 @@ func noNewPrivileges() error {
 	return nil
 }
 
-// dial tries all addresses of the destination, in order.
-func (p *proxyd) dial(own listening) func(context.Context) (relay.Conn, error) {
+// dialer tries all addresses of the destination, in order.
+func (p *proxyd) dialer(own listening) *relay.Dialer {
 	network, to := endpoint(p.destination)
-	d := net.Dialer{FallbackDelay: -1, Control: own.control}
-	return func(ctx context.Context) (relay.Conn, error) {
-		c, err := d.DialContext(ctx, network, to)
-		if err != nil {
-			return nil, asProxyd(err)
-		}
-		return c.(relay.Conn), nil
-	}
+	d := relay.NewDialer(relay.Endpoint{Network: network, Address: to})
+	d.Control, d.Explain = own.control, asProxyd
+	return d
 }
 
 // asProxyd is a failure in the words of systemd-socket-proxyd, and of the C
@@ -264,7 +263,7 @@ func asProxyd(err error) error {
 }
 
 // serve relays until ctx ends, or nobody has been there for long enough.
-func (p *proxyd) serve(ctx context.Context, env cli.Env, listeners []net.Listener, own listening) error {
+func (p *proxyd) serve(ctx context.Context, env cli.Env, listeners []*relay.Listener, own listening) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var mu sync.Mutex
@@ -273,7 +272,12 @@ func (p *proxyd) serve(ctx context.Context, env cli.Env, listeners []net.Listene
 		defer mu.Unlock()
 		fmt.Fprintln(env.Stderr, text)
 	}
-	s := &relay.Server{Relay: relay.Relay{Linger: halfCloseLinger}, Dial: p.dial(own), Max: p.max, Log: log}
+	engine, err := relay.NewEngine()
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	s := &relay.Server{Relay: relay.Relay{Linger: halfCloseLinger}, Engine: engine, To: p.dialer(own), Max: p.max, Log: log}
 	switch {
 	case p.exitIdle > 0:
 		s.ExitIdle = p.exitIdle
@@ -288,7 +292,7 @@ func (p *proxyd) serve(ctx context.Context, env cli.Env, listeners []net.Listene
 	telling.Add(1)
 	go func() {
 		defer telling.Done()
-		tell(ctx, env, ended, func() { s.Connections() })
+		tell(ctx, env, ended, engine.Answers)
 	}()
 	s.Serve(ctx, drainTime, listeners...)
 	close(ended)

@@ -60,7 +60,7 @@ func (p *started) descriptors() int {
 // No more than 256 are served at a time; the others wait, and are served when
 // there is room: the issue wants the backlog where the contract has them closed.
 func TestAcceptance17_Limit(t *testing.T) {
-	const clients, limit, waiting = 300, 256, 2 // one for each listener, accepted and not served
+	const clients, limit = 300, 256
 	p := &started{t: t, soft: 1024}
 	p.start(echoServer(t))
 	var open []net.Conn
@@ -92,7 +92,7 @@ func TestAcceptance17_Limit(t *testing.T) {
 	for range limit {
 		take()
 	}
-	if n := p.descriptors(); n < 2*limit || n > 2*limit+waiting+2*64+50 {
+	if n := p.descriptors(); n < 2*limit || n > 2*limit+2*64+50 {
 		t.Errorf("%d descriptors for %d connections", n, limit)
 	}
 	if n := p.procStatus("VmRSS"); n > memoryFactor*64<<10 {
@@ -107,7 +107,11 @@ func TestAcceptance17_Limit(t *testing.T) {
 	for range clients - limit {
 		take()
 	}
-	echoes(t, connect(t, "unix", p.path))
+	last := connect(t, "unix", p.path)
+	echoes(t, last)
+	for _, c := range append(open, last) {
+		c.Close() // or the program would wait for their end
+	}
 	p.stop()
 	const line = "Hit connection limit, refusing connection.\n"
 	if n := strings.Count(p.stderr.String(), line); n == 0 || n > 3 || len(p.stderr.String()) != n*len(line) {
@@ -179,8 +183,10 @@ func TestAcceptance18_Bytes(t *testing.T) {
 		if err != nil || n != c.size || s != want || got.err != nil || got.n != c.size || got.sum != there {
 			t.Errorf("%s: %d bytes: %d %v, and there %d %v", c.network, c.size, n, err, got.n, got.err)
 		}
-		// read(2) and write(2) count there, splice(2) does not.
-		if through := int64(p.proc("io", "rchar:") + p.proc("io", "wchar:") - before); through > c.size/100 {
+		// read(2) and write(2) count there, splice(2) does not: the first bytes of
+		// each direction do, before it is known that there are many.
+		const first = 256 << 10
+		if through := int64(p.proc("io", "rchar:") + p.proc("io", "wchar:") - before); through > c.size/100+first {
 			t.Errorf("%s: %d of %d bytes went through the relay's memory", c.network, through, 2*c.size)
 		}
 	}

@@ -3,6 +3,7 @@
 package stackedtor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,8 @@ start. See socat-unix-sockets(8).
 type redirects struct {
 	env  cli.Env
 	most int // connections of one relay, so that none takes all descriptors
+
+	engine *relay.Engine
 
 	mu sync.Mutex // one line at a time
 }
@@ -94,6 +97,12 @@ func serveRedirects(ctx context.Context, env cli.Env, root fsx.Root) error {
 func (r *redirects) run(ctx context.Context, commands []confd.Command) error {
 	jobs, bad := r.jobs(commands)
 	r.most = share(len(jobs))
+	engine, err := relay.NewEngine()
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+	r.engine = engine
 	failed := make([]bool, len(jobs))
 	var all sync.WaitGroup
 	for i, j := range jobs {
@@ -130,7 +139,7 @@ func (r *redirects) jobs(commands []confd.Command) (jobs []job, bad bool) {
 	listeners := map[relay.Endpoint]confd.Origin{}
 	for _, c := range commands {
 		j := job{Command: c}
-		if c.Args[0] != "socat" || len(c.Environ) > 0 {
+		if c.Args[0] != "socat" || len(c.Environ) > 0 || c.Text != "" {
 			jobs = append(jobs, j)
 			continue
 		}
@@ -185,7 +194,7 @@ func (r *redirects) say(to io.Writer, kind string, j job, text string) {
 			return ' '
 		}
 		return c
-	}, strings.Join(j.Args, " ")+": "+text)
+	}, cmp.Or(j.Text, strings.Join(j.Args, " "))+": "+text)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	fmt.Fprintf(to, "%s: %s: %s\n", kind, j.Origin, words)
@@ -209,7 +218,7 @@ func (r *redirects) serve(ctx context.Context, j job) (ok bool) {
 		r.complain(j, "%s", text)
 	}
 	return r.again(ctx, j, func(ctx context.Context, j job) error {
-		return relayOnce(ctx, j.relay, own, r.most, func() { r.inform(j, "listens") }, log)
+		return relayOnce(ctx, r.engine, j.relay, own, r.most, func() { r.inform(j, "listens") }, log)
 	})
 }
 
@@ -271,7 +280,7 @@ func (r *redirects) child(ctx context.Context, j job) error {
 	}
 	cmd := exec.CommandContext(ctx, path, j.Args[1:]...)
 	cmd.Args[0] = j.Args[0]
-	cmd.Env = r.environ(j)
+	cmd.Env, cmd.Dir = r.environ(j), j.Dir
 	cmd.Stdout, cmd.Stderr = r.env.Stdout, r.env.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGTERM) }

@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -185,6 +187,51 @@ func TestAcceptance08_Children(t *testing.T) {
 	if code := r.end(t); code != 143 || !strings.Contains(r.stderr.String(), "exit status 3; again in 1s") {
 		t.Errorf("%d %q", code, r.stderr.String())
 	}
+}
+
+// TestCompound: a list, a loop and a function in the background are children like
+// any other, in the shell's state at that point: brought back when they fail,
+// named with file and line, ended with the service and with all they have started.
+func TestCompound(t *testing.T) {
+	m := newMachine(t)
+	mark, dir := m.root.Path("/ran"), t.TempDir()
+	sleep := fmt.Sprintf("sleep 1000.%d", os.Getpid()) // nobody else's
+	m.write(userDropIn, `list="a b"
+f() { for x in $list; do echo "$x $1 $(pwd)" >>`+mark+`; done; return 3; }
+cd `+dir+`
+f arg &
+list=changed
+{ echo "$list" >>`+mark+`
+  `+sleep+`; } &
+( `+sleep+` & `+sleep+` ) &
+true && nonesuch &
+`)
+	r := m.redirect()
+	runs := func(line string) int {
+		data, _ := os.ReadFile(mark)
+		return strings.Count(string(data), line+"\n")
+	}
+	eventually(t, "the second run", func() bool { return runs("a arg "+dir) == 2 && runs("b arg "+dir) == 2 })
+	const at = userDropIn
+	eventually(t, "bash's message", func() bool { return strings.Contains(r.stderr.String(), at+": line 9: nonesuch: command not found\n") })
+	eventually(t, "the failures", func() bool {
+		return strings.Contains(r.stderr.String(), "ERROR: "+at+":4: f arg: exit status 3; again in 1s") &&
+			strings.Contains(r.stderr.String(), "ERROR: "+at+":9: true && nonesuch: exit status 127; again in 1s")
+	})
+	r.cancel()
+	if code := r.end(t); code != 143 || runs("changed") != 1 {
+		t.Errorf("%d, %d, %q", code, runs("changed"), r.stderr.String())
+	}
+	eventually(t, "the end of all", func() bool {
+		all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !slices.ContainsFunc(all, func(path string) bool {
+			data, _ := os.ReadFile(path)
+			return strings.ReplaceAll(string(data), "\x00", " ") == sleep+" "
+		})
+	})
 }
 
 func TestAcceptance09_Order(t *testing.T) {

@@ -13,18 +13,22 @@ import (
 
 // relayOnce serves a socat command line until ctx ends, or its one connection.
 // Nothing is relayed to what own lists.
-func relayOnce(ctx context.Context, s *relay.Socat, own listening, most int, say func(), log func(string)) error {
+func relayOnce(ctx context.Context, engine *relay.Engine, s *relay.Socat, own listening, most int, say func(), log func(string)) error {
 	l, err := s.Listener()
 	if err != nil {
 		return err
 	}
 	say()
-	server := &relay.Server{Relay: relay.Relay{Linger: s.Linger, Idle: s.Idle}, Max: most, Once: !s.Fork, Log: log}
+	server := &relay.Server{Relay: relay.Relay{Linger: s.Linger, Idle: s.Idle}, Engine: engine, Max: most, Once: !s.Fork, Log: log}
 	if s.Max > 0 && s.Fork {
 		server.Max = min(s.Max, most)
 	}
 	if s.Range.IsValid() {
 		server.Allow = s.Allows
+	}
+	if to := s.Connect; to.Proxy == "" && to.From == "" && to.Timeout == 0 {
+		server.To = relay.NewDialer(to.Endpoint)
+		server.To.Control = own.control
 	}
 	server.Dial = func(ctx context.Context) (relay.Conn, error) {
 		c, err := connectTo(ctx, s.Connect, own)

@@ -82,28 +82,17 @@ func Loops(all []Redirection, g Gateway) []bool {
 	for i, r := range all {
 		byListener[r.Listen] = i
 	}
-	next := func(r Redirection) (int, bool) {
+	next := make([][]int, len(all))
+	for i, r := range all {
 		v4, v6 := here(g.of(r))
-		if i, ok := byListener["127.0.0.1:"+r.Port]; ok && v4 {
-			return i, true
+		if j, ok := byListener["127.0.0.1:"+r.Port]; ok && v4 {
+			next[i] = append(next[i], j)
 		}
-		i, ok := byListener["[::1]:"+r.Port]
-		return i, ok && v6
-	}
-	loops, seenFrom := make([]bool, len(all)), make([]int, len(all))
-	for start := range all {
-		at, more := start, true
-		for more && seenFrom[at] == 0 {
-			seenFrom[at] = start + 1
-			at, more = next(all[at])
-		}
-		// Back on the way from start: all from here to here is a circle.
-		for more && seenFrom[at] == start+1 && !loops[at] {
-			loops[at] = true
-			at, _ = next(all[at])
+		if j, ok := byListener["[::1]:"+r.Port]; ok && v6 {
+			next[i] = append(next[i], j)
 		}
 	}
-	return loops
+	return comeBack(next)
 }
 
 // of is where a redirection leads.
