@@ -7,6 +7,7 @@
 package fsx
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -69,14 +70,15 @@ func (r Root) ReadFile(p string, limit int64) ([]byte, error) {
 	if !fi.Mode().IsRegular() {
 		return nil, &fs.PathError{Op: "read", Path: p, Err: errors.New("not a regular file")}
 	}
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
+	// What it says its size is spares the growing; it may be wrong, as in /proc.
+	data := bytes.NewBuffer(make([]byte, 0, min(fi.Size(), limit)+bytes.MinRead))
+	if _, err := data.ReadFrom(io.LimitReader(f, limit+1)); err != nil {
 		return nil, r.logicalError(err)
 	}
-	if int64(len(data)) > limit {
+	if int64(data.Len()) > limit {
 		return nil, &fs.PathError{Op: "read", Path: p, Err: fmt.Errorf("%w (more than %d bytes)", ErrTooLarge, limit)}
 	}
-	return data, nil
+	return data.Bytes(), nil
 }
 
 // ConfFiles lists dir's entries that end in suffix and do not begin with a

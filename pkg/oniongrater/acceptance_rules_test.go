@@ -327,7 +327,7 @@ func unwritable(t *testing.T) {
 	write(t, readOnly, localProfiles+"/30_good.yml", "- {}\n")
 	write(t, readOnly, mergedFile, "old")
 	const script = `mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$2" --root "$3"`
-	cmd := exec.Command("unshare", "--mount", "sh", "-c", script, "sh", readOnly.Path(FilterDir), builtMerger(t), string(readOnly))
+	cmd := exec.Command("unshare", "--mount", "sh", "-c", script, "sh", readOnly.Path(FilterDir), built(t, "whonix-networking/cmd/onion-grater-merger"), string(readOnly))
 	out, err := cmd.CombinedOutput()
 	if code := cmd.ProcessState.ExitCode(); code != 1 || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), "read-only file system") {
 		t.Errorf("%d, %q, %v", code, out, err)

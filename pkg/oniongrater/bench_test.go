@@ -5,9 +5,9 @@ package oniongrater
 import (
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"whonix-networking/pkg/cli"
 	"whonix-networking/pkg/fsx"
@@ -51,18 +51,6 @@ func write(t testing.TB, root fsx.Root, path, text string) {
 	}
 }
 
-// builtMerger is the program as it is installed.
-func builtMerger(t testing.TB) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "onion-grater-merger")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "../../cmd/onion-grater-merger")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return program
-}
-
 // BenchmarkMerge: the merger with all profiles, in this process.
 func BenchmarkMerge(b *testing.B) {
 	root := everythingEnabled(b)
@@ -74,19 +62,22 @@ func BenchmarkMerge(b *testing.B) {
 	}
 }
 
-// BenchmarkMergerProcess: the same from exec to exit, beside an empty program.
+// BenchmarkMergerProcess: the same from exec to exit, in turn with a program that
+// does nothing, and with the original.
 func BenchmarkMergerProcess(b *testing.B) {
 	root := everythingEnabled(b)
-	program := builtMerger(b)
-	for name, args := range map[string][]string{"merge": {"--root", string(root)}, "version": {"--version"}} {
-		b.Run(name, func(b *testing.B) {
-			for b.Loop() {
-				if out, err := exec.Command(program, args...).CombinedOutput(); err != nil {
-					b.Fatalf("%v\n%s", err, out)
-				}
-			}
-		})
+	programs := []contestant{minimal(b), {"ours", []string{built(b, "whonix-networking/cmd/onion-grater-merger"), "--root", string(root)}}}
+	if *original != "" {
+		programs = append(programs, contestant{"original", []string{"/usr/bin/python3", "-IBu", filepath.Join(filepath.Dir(*original), "onion-grater-merger")}})
 	}
+	there := "mount --bind " + root.Path("/etc") + " /etc && mount --bind " + root.Path("/usr/local/etc") + " /usr/local/etc"
+	took := map[string][]time.Duration{}
+	for range min(max(b.N, 20), 100) {
+		for _, c := range programs {
+			took[c.name] = append(took[c.name], run(b, there, c.words))
+		}
+	}
+	reportMillis(b, took)
 }
 
 // BenchmarkLoad: what the proxy does for a new client, with all profiles.

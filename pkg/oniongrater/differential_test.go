@@ -132,8 +132,8 @@ func texts(random *rand.Rand, pattern string, n int) []string {
 	parsed := &syntax.Regexp{Op: syntax.OpEmptyMatch}
 	if p, err := compilePattern(pattern); err == nil {
 		text := regexp.QuoteMeta(p.plain)
-		if p.re != nil {
-			text = p.re.String()
+		if !p.isPlain {
+			text = p.source
 		}
 		if parsed, err = syntax.Parse(text, syntax.Perl); err != nil {
 			panic(err)

@@ -14,49 +14,55 @@ import (
 // version of YAML could take for something else.
 func emit(filters []*value) string {
 	var out strings.Builder
-	emitList(&out, filters, "")
+	emitList(&out, filters, "", "")
 	return out.String()
 }
 
-func emitList(out *strings.Builder, items []*value, indent string) {
+// emitList writes items. Lines begin with the indent, but for the first one,
+// which begins with what first is.
+func emitList(out *strings.Builder, items []*value, first, indent string) {
 	for _, item := range items {
-		out.WriteString(indent + "-")
-		emitInline(out, item, indent+"  ")
+		out.WriteString(first)
+		out.WriteByte('-')
+		first = indent
+		switch { // a collection begins on the line of the dash
+		case item.kind == mapping && len(item.pairs) > 0:
+			emitMapping(out, item, " ", indent+"  ")
+		case item.kind == list && len(item.items) > 0:
+			emitList(out, item.items, " ", indent+"  ")
+		default:
+			emitScalar(out, item)
+		}
 	}
 }
 
-// emitInline writes a value after a dash: a collection begins on the line.
-func emitInline(out *strings.Builder, v *value, indent string) {
-	switch {
-	case v.kind == mapping && len(v.pairs) > 0:
-		var inner strings.Builder
-		emitMapping(&inner, v, indent)
-		out.WriteString(" " + strings.TrimPrefix(inner.String(), indent))
-	case v.kind == list && len(v.items) > 0:
-		var inner strings.Builder
-		emitList(&inner, v.items, indent)
-		out.WriteString(" " + strings.TrimPrefix(inner.String(), indent))
-	default:
-		out.WriteString(" " + scalarText(v) + "\n")
-	}
-}
-
-func emitMapping(out *strings.Builder, v *value, indent string) {
+// emitMapping writes pairs; first and indent are those of emitList.
+func emitMapping(out *strings.Builder, v *value, first, indent string) {
 	pairs := slices.Clone(v.pairs)
 	slices.SortStableFunc(pairs, func(a, b pair) int { return cmp.Compare(a.key.text, b.key.text) })
 	for _, p := range pairs {
-		out.WriteString(indent + scalarText(p.key) + ":")
+		out.WriteString(first)
+		out.WriteString(scalarText(p.key))
+		out.WriteByte(':')
+		first = indent
 		switch {
 		case p.value.kind == mapping && len(p.value.pairs) > 0:
-			out.WriteString("\n")
-			emitMapping(out, p.value, indent+"  ")
+			out.WriteByte('\n')
+			emitMapping(out, p.value, indent+"  ", indent+"  ")
 		case p.value.kind == list && len(p.value.items) > 0:
-			out.WriteString("\n")
-			emitList(out, p.value.items, indent)
+			out.WriteByte('\n')
+			emitList(out, p.value.items, indent, indent)
 		default:
-			out.WriteString(" " + scalarText(p.value) + "\n")
+			emitScalar(out, p.value)
 		}
 	}
+}
+
+// emitScalar writes what ends the line.
+func emitScalar(out *strings.Builder, v *value) {
+	out.WriteByte(' ')
+	out.WriteString(scalarText(v))
+	out.WriteByte('\n')
 }
 
 // scalarText is a scalar or an empty collection.

@@ -92,7 +92,7 @@ func showPattern(p *pattern) string {
 	if p.isPlain {
 		return p.plain
 	}
-	return p.re.String()
+	return p.source
 }
 
 // testLine tells what becomes of a line from a host, without asking Tor.

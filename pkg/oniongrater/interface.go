@@ -139,6 +139,7 @@ func listen(ctx context.Context, at netip.AddrPort) (*net.TCPListener, error) {
 				unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1))
 		}), err)
 	}}
+	config.SetMultipathTCP(false) // a client is the address that it connects from, and no other may join
 	l, err := config.Listen(ctx, "tcp", at.String())
 	if err != nil {
 		return nil, err

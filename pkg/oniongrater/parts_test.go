@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"whonix-networking/pkg/cli"
 	"whonix-networking/pkg/fsx"
@@ -239,5 +240,25 @@ func TestTestLine(t *testing.T) {
 		if !strings.Contains(out.String(), want) || (err != nil) != strings.Contains(want, "refused") {
 			t.Errorf("%s: %v, %s", line, err, &out)
 		}
+	}
+}
+
+// TestListenerIsTCP: no other address can join a client's connection, as it could
+// with Multipath TCP.
+func TestListenerIsTCP(t *testing.T) {
+	l, err := listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	raw, err := l.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	protocol := 0
+	var inner error
+	err = raw.Control(func(fd uintptr) { protocol, inner = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PROTOCOL) })
+	if err != nil || inner != nil || protocol != unix.IPPROTO_TCP {
+		t.Errorf("protocol %d, %v, %v", protocol, err, inner)
 	}
 }

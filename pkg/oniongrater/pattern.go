@@ -5,14 +5,18 @@ package oniongrater
 import (
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
 // pattern is a compiled pattern. It matches whole texts only (defect 5).
 type pattern struct {
-	re     *regexp.Regexp
+	source string // in RE2's syntax, and valid
+	once   sync.Once
+	re     *regexp.Regexp // of source, from the first text on that it is asked about
 	groups int
 	// plain is what a pattern without any construct is, and matches.
 	plain   string
@@ -30,10 +34,18 @@ func (p *pattern) match(text string) []string {
 		}
 		return []string{}
 	}
-	if m := p.re.FindStringSubmatch(text); m != nil {
+	if m := p.expression().FindStringSubmatch(text); m != nil {
 		return m[1:]
 	}
 	return nil
+}
+
+// expression is the program of the pattern. To make it is most of the work of
+// loading profiles, and most patterns are never asked about: the merger's never.
+// It cannot fail, as the source was parsed when the pattern was.
+func (p *pattern) expression() *regexp.Regexp {
+	p.once.Do(func() { p.re = regexp.MustCompile(p.source) })
+	return p.re
 }
 
 // UnsupportedError is a construct that a pattern must not have: Python does not
@@ -82,11 +94,11 @@ func compilePattern(text string) (*pattern, error) {
 	if s.plain {
 		return &pattern{plain: s.literal.String(), isPlain: true}, nil
 	}
-	re, err := regexp.Compile("^(?:" + s.out.String() + ")$")
-	if err != nil {
+	source := "^(?:" + s.out.String() + ")$"
+	if _, err := syntax.Parse(source, syntax.Perl); err != nil { // all that regexp.Compile refuses
 		return nil, fmt.Errorf("the pattern is refused: %w", err)
 	}
-	return &pattern{re: re, groups: s.groups, greedy: s.greedy}, nil
+	return &pattern{source: source, groups: s.groups, greedy: s.greedy}, nil
 }
 
 // scanner reads Python's syntax as CPython 3.11 does, and writes RE2's.

@@ -43,10 +43,6 @@ func Proxy(ctx context.Context, env cli.Env) error {
 	case o.testHost != "":
 		return testLine(env, fsx.Host, o.testHost, o.files[0])
 	}
-	// A line wakes one goroutine after the other, each for a moment: to hand them
-	// from one processor to another costs more than they do.
-	runtime.GOMAXPROCS(1)
-	debug.SetMemoryLimit(memoryMax)
 	p := newProxy(*o, env, fsx.Host)
 	listeners, err := p.listen(ctx)
 	if err != nil {
@@ -55,8 +51,18 @@ func Proxy(ctx context.Context, env cli.Env) error {
 		}
 		return err
 	}
+	p.listening = frugal
 	p.serve(ctx, listeners)
 	return nil
+}
+
+// frugal bounds what the runtime takes. Both stop all goroutines and let go of
+// what was allocated ahead, so this comes after clients can connect.
+func frugal() {
+	// A line wakes one goroutine after the other, each for a moment: to hand them
+	// from one processor to another costs more than they do.
+	runtime.GOMAXPROCS(1)
+	debug.SetMemoryLimit(memoryMax)
 }
 
 // proxy serves clients.
@@ -74,7 +80,8 @@ type proxy struct {
 	caps     caps
 	dial     func(ctx context.Context, network, address string) (net.Conn, error)
 
-	patience time.Duration // how long a line may be incomplete
+	patience  time.Duration // how long a line may be incomplete
+	listening func()        // called once clients can connect; may be nil
 
 	mu     sync.Mutex
 	excess limiter
@@ -189,6 +196,9 @@ func (p *proxy) serve(ctx context.Context, listeners []*net.TCPListener) {
 		if err := sd.Notify(p.env, state); err != nil {
 			p.log.print(err.Error())
 		}
+	}
+	if p.listening != nil {
+		p.listening()
 	}
 	p.filters.current() // what is wrong with the files is told now
 	spawn(func() { p.learned.run(ctx) })

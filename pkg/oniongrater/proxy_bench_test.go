@@ -5,6 +5,7 @@ package oniongrater
 import (
 	"bufio"
 	"encoding/hex"
+	"errors"
 	"flag"
 	"io"
 	"net"
@@ -19,8 +20,8 @@ import (
 	"time"
 )
 
-// original is a path of the program that ours takes the place of: figures of
-// both come from the same run then.
+// original is a path of the program that ours takes the place of, its merger
+// beside it: figures of both come from the same run then.
 var original = flag.String("original", "", "path of the original onion-grater, to be measured too")
 
 // contestant is a program to measure.
@@ -29,20 +30,80 @@ type contestant struct {
 	words []string
 }
 
-// contestants are the programs to measure.
+// contestants are the programs to measure, ours first.
 func contestants(b *testing.B) []contestant {
 	b.Helper()
-	ours := filepath.Join(b.TempDir(), "onion-grater")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", ours, "whonix-networking/cmd/onion-grater")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("%v\n%s", err, out)
-	}
-	out := []contestant{{"ours", []string{ours}}}
+	out := []contestant{{"ours", []string{built(b, "whonix-networking/cmd/onion-grater")}}}
 	if *original != "" {
 		out = append(out, contestant{"original", []string{"/usr/bin/python3", "-IBu", *original}})
 	}
 	return out
+}
+
+// built is a Go program as it is installed.
+func built(t testing.TB, what string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), strings.TrimSuffix(filepath.Base(what), ".go"))
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, what)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return program
+}
+
+// minimal is a Go program that does nothing: no other can start in less time.
+func minimal(t testing.TB) contestant {
+	t.Helper()
+	source := filepath.Join(t.TempDir(), "minimal.go")
+	if err := os.WriteFile(source, []byte("package main\n\nfunc main() {}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return contestant{"minimal", []string{built(t, source)}}
+}
+
+// floor is a program in C that passes bytes and does nothing else: nothing that
+// stands before the control port can add less.
+func floor(b *testing.B) contestant {
+	b.Helper()
+	program := filepath.Join(b.TempDir(), "relay")
+	if out, err := exec.Command("cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, "testdata/relay.c").CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	return contestant{"floor", []string{program, strconv.Itoa(defaultControl)}}
+}
+
+// held starts a program that does nothing before a line comes: what is measured
+// is not how long the preparation of the shell takes.
+func held(prepare string, words []string) (cmd *exec.Cmd, release func() error, ready func() error, err error) {
+	args := append([]string{"--mount", "--propagation", "private", "/bin/sh", "-c", prepare + ` && echo && read -r go && exec "$@"`, "sh"}, words...)
+	cmd = exec.Command("unshare", args...)
+	in, err1 := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	release = func() error {
+		_, err := io.WriteString(in, "\n")
+		return err
+	}
+	ready = func() error {
+		_, err := out.Read(make([]byte, 1))
+		return err
+	}
+	return cmd, release, ready, errors.Join(err1, err2)
+}
+
+// run is how long a program takes from exec to exit.
+func run(t testing.TB, prepare string, words []string) time.Duration {
+	t.Helper()
+	cmd, release, ready, err := held(prepare, words)
+	if err = errors.Join(err, cmd.Start(), ready()); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	if err := errors.Join(release(), cmd.Wait()); err != nil {
+		t.Fatal(words, err)
+	}
+	return time.Since(begin)
 }
 
 // gateway is a rig with a real tor on the port that both programs know, and the
@@ -61,14 +122,10 @@ func gateway(b *testing.B) *rig {
 func (r *rig) program(words []string, port string) (pid int, took time.Duration, stop func()) {
 	r.t.Helper()
 	words = append(slices.Clone(words), "--listen-address", gatewayAddr, "--listen-port", port, "--control-cookie-path", r.root.Path(defaultCookie))
-	args := append([]string{"--mount", "--propagation", "private", "/bin/sh", "-c", `mount --bind "$0" /etc && echo && read -r go && exec "$@"`, r.root.Path("/etc")}, words...)
-	cmd := exec.Command("unshare", args...)
-	in, err1 := cmd.StdinPipe()
-	out, err2 := cmd.StdoutPipe()
-	if err1 != nil || err2 != nil {
-		r.t.Fatal(err1, err2)
+	cmd, release, ready, err := held("mount --bind "+r.root.Path("/etc")+" /etc", words)
+	if err != nil {
+		r.t.Fatal(err)
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	quit, ended := make(chan struct{}), make(chan struct{})
 	started := make(chan error)
 	go func() { // Pdeathsig is about the thread that started it
@@ -87,13 +144,13 @@ func (r *rig) program(words []string, port string) (pid int, took time.Duration,
 	if err := <-started; err != nil {
 		r.t.Fatal(err)
 	}
-	if _, err := out.Read(make([]byte, 1)); err != nil {
+	if err := ready(); err != nil {
 		r.t.Fatal(err)
 	}
-	err := r.ns.Do(func() error {
+	err = r.ns.Do(func() error {
 		begin := time.Now()
 		end := begin.Add(patience)
-		if _, err := io.WriteString(in, "\n"); err != nil {
+		if err := release(); err != nil {
 			return err
 		}
 		for {
@@ -120,7 +177,12 @@ func (r *rig) program(words []string, port string) (pid int, took time.Duration,
 // direct is a logged-in connection to Tor itself.
 func (r *rig) direct() *workstation {
 	r.t.Helper()
-	c := r.dialTo("127.0.0.1", "127.0.0.1:9052")
+	return r.login(r.dialTo("127.0.0.1", "127.0.0.1:9052"))
+}
+
+// login is what a connection needs at the end of which is Tor itself.
+func (r *rig) login(c *workstation) *workstation {
+	r.t.Helper()
 	cookie, err := r.root.ReadFile(defaultCookie, fileMax)
 	if err != nil {
 		r.t.Fatal(err)
@@ -161,11 +223,14 @@ func BenchmarkProxyCommand(b *testing.B) {
 	const blocks, block = 10, 500
 	r := gateway(b)
 	names, clients := []string{"bare"}, []*workstation{r.direct()}
-	for i, c := range contestants(b) {
+	for i, c := range append([]contestant{floor(b)}, contestants(b)...) {
 		port := strconv.Itoa(unprivileged + 100 + i)
 		_, _, stop := r.program(c.words, port)
 		defer stop()
 		client := r.dialTo(client11, gatewayAddr+":"+port)
+		if c.name == "floor" {
+			r.login(client)
+		}
 		client.ask("GETINFO version")
 		names, clients = append(names, c.name), append(clients, client)
 	}
@@ -184,29 +249,52 @@ func BenchmarkProxyCommand(b *testing.B) {
 		}
 	}
 	b.ReportMetric(0, "ns/op")
-	for i, name := range names {
-		b.ReportMetric(micro(least[i]), name+"-µs")
-		if i > 0 {
-			b.ReportMetric(micro(least[i]-least[0]), name+"-added-µs")
+	b.ReportMetric(micro(least[0]), "bare-µs")
+	added := map[string]float64{}
+	for i, name := range names[1:] {
+		added[name] = micro(least[i+1] - least[0])
+		b.ReportMetric(added[name], name+"-added-µs")
+	}
+	ratios(b, added)
+}
+
+// ratios reports ours in relation to each other one.
+func ratios(b *testing.B, figures map[string]float64) {
+	for name, figure := range figures {
+		if name != "ours" {
+			b.ReportMetric(figures["ours"]/figure, "ours/"+name)
 		}
 	}
 }
 
-// BenchmarkProxyStart: from exec to the first connection that is taken.
+// BenchmarkProxyStart: from exec to the first connection that is taken, in turn with
+// a program that does nothing, from exec to exit.
 func BenchmarkProxyStart(b *testing.B) {
 	r := gateway(b)
-	for _, c := range contestants(b) {
-		b.Run(c.name, func(b *testing.B) {
-			var took []time.Duration
-			for range min(max(b.N, 20), 100) {
-				_, one, stop := r.program(c.words, "9051")
-				took = append(took, one)
-				stop()
-			}
-			b.ReportMetric(micro(median(took))/1e3, "start-ms")
-			b.ReportMetric(micro(took[0])/1e3, "least-ms") // of a machine with nothing else to do
-		})
+	programs, empty := contestants(b), minimal(b)
+	took := map[string][]time.Duration{}
+	for range min(max(b.N, 20), 100) {
+		took[empty.name] = append(took[empty.name], run(b, "true", empty.words))
+		for _, c := range programs {
+			_, one, stop := r.program(c.words, "9051")
+			took[c.name] = append(took[c.name], one)
+			stop()
+		}
 	}
+	reportMillis(b, took)
+}
+
+// reportMillis reports medians, the least ones, and ratios of the latter: the least is
+// that of a machine with nothing else to do.
+func reportMillis(b *testing.B, took map[string][]time.Duration) {
+	b.ReportMetric(0, "ns/op")
+	least := map[string]float64{}
+	for name, all := range took {
+		b.ReportMetric(micro(median(all))/1e3, name+"-ms")
+		least[name] = micro(all[0]) / 1e3
+		b.ReportMetric(least[name], name+"-least-ms")
+	}
+	ratios(b, least)
 }
 
 // BenchmarkProxySession: from connecting to the reply to the first command.
