@@ -48,7 +48,7 @@ func edit(root fsx.Root, path string, change func([]byte) []byte) (changed bool,
 
 // editIn edits the file at a path in which there is no link.
 func editIn(real, path string, change func([]byte) []byte) (changed bool, err error) {
-	dir, err := unix.Openat2(unix.AT_FDCWD, filepath.Dir(real), &unix.OpenHow{Flags: unix.O_DIRECTORY | unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS})
+	dir, err := openWithoutLinks(unix.AT_FDCWD, filepath.Dir(real))
 	if err == nil {
 		defer unix.Close(dir)
 		changed, err = editAt(dir, filepath.Base(real), -1, change)
@@ -144,15 +144,53 @@ func editBelow(home, rest string, change func([]byte) []byte) (bool, error) {
 	if now, err := unix.SetfsuidRetUid(-1); err != nil || now != int(st.Uid) {
 		return false, fmt.Errorf("take the rights of the account %d: not granted", st.Uid)
 	}
-	dir, err := unix.Openat2(top, filepath.Dir(rest), &unix.OpenHow{
-		Flags:   unix.O_DIRECTORY | unix.O_PATH | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
-	})
+	dir, err := openWithoutLinks(top, filepath.Dir(rest))
 	if err != nil {
 		return false, err
 	}
 	defer unix.Close(dir)
 	return editAt(dir, filepath.Base(rest), int(st.Uid), change)
+}
+
+// openWithoutLinks opens a directory, name by name, and fails with ELOOP at a
+// link. openat2(2) would do it in one call, but units with RestrictSUIDSGID= do
+// not have it: systemd cannot look into its arguments, and answers ENOSYS.
+func openWithoutLinks(at int, path string) (int, error) {
+	const flags = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	start := "."
+	if filepath.IsAbs(path) {
+		start = "/"
+	}
+	dir, err := unix.Openat(at, start, flags, 0)
+	if err != nil {
+		return -1, err
+	}
+	for _, name := range strings.Split(strings.Trim(filepath.Clean(path), "/"), "/") {
+		if name == "" || name == "." {
+			continue
+		}
+		next, err := unix.Openat(dir, name, flags, 0)
+		unix.Close(dir)
+		if err != nil {
+			return -1, err
+		}
+		var st unix.Stat_t
+		if err = unix.Fstat(next, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			err = unix.ENOTDIR
+			if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+				err = unix.ELOOP
+			}
+		}
+		if name == ".." && err == nil {
+			err = unix.EXDEV
+		}
+		if err != nil {
+			unix.Close(next)
+			return -1, err
+		}
+		dir = next
+	}
+	return dir, nil
 }
 
 // editAt edits a regular file in an open directory. owner is the only account
