@@ -162,7 +162,7 @@ func (s *updatesService) tunnel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer context.AfterFunc(r.Context(), func() { there.Close() })()
-	if _, err := (relay.Relay{Linger: lingerTime}).Join(conn.(relay.Conn), torStream{tcp}); err != nil {
+	if _, err := (relay.Relay{Linger: lingerTime}).Copy(conn.(relay.Conn), torStream{tcp}); err != nil {
 		s.env.Warnf("%s: %s: %v", s.caller, shown(r.Host), err)
 	}
 }

@@ -146,6 +146,6 @@ func (s *updatesService) relayTo(ctx context.Context, conn relay.Conn) error {
 		return cli.WithHint(fmt.Errorf("the updates proxy: %w", err), "see whether it runs: systemctl status qubes-updates-proxy qubes-updates-cache")
 	}
 	defer context.AfterFunc(ctx, func() { there.Close() })()
-	_, err = relay.Relay{}.Join(conn, there.(relay.Conn)) // TCP's are
+	_, err = relay.Relay{}.Copy(conn, there.(relay.Conn)) // TCP's are
 	return err
 }

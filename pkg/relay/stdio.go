@@ -18,11 +18,11 @@ import (
 // else the program writes there is lost, so that it cannot get into the stream,
 // and an end is an end because nobody else holds the pipe.
 func Stdio(in, out *os.File) (Conn, error) {
-	r, err := takeOver(in, unix.O_RDONLY)
+	r, err := claim(in, unix.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
-	w, err := takeOver(out, unix.O_WRONLY)
+	w, err := claim(out, unix.O_WRONLY)
 	if err != nil {
 		r.Close()
 		return nil, err
@@ -30,9 +30,9 @@ func Stdio(in, out *os.File) (Conn, error) {
 	return &stdio{r, w}, nil
 }
 
-// takeOver moves a file to another descriptor, which can be waited for, and
+// claim moves a file to another descriptor, which can be waited for, and
 // leaves the null device in its place.
-func takeOver(f *os.File, flag int) (*os.File, error) {
+func claim(f *os.File, flag int) (*os.File, error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return nil, err

@@ -84,7 +84,7 @@ func TestStdio(t *testing.T) {
 			near, server := pair(t)
 			done := make(chan result, 1)
 			go func() {
-				moved, err := Relay{}.Join(conn, near)
+				moved, err := Relay{}.Copy(conn, near)
 				done <- result{moved, err}
 			}()
 			request, answer := make([]byte, 1<<20), make([]byte, 1<<20)
@@ -132,7 +132,7 @@ func TestStdioServerEndsFirst(t *testing.T) {
 			near, server := pair(t)
 			done := make(chan result, 1)
 			go func() {
-				moved, err := Relay{}.Join(conn, near)
+				moved, err := Relay{}.Copy(conn, near)
 				done <- result{moved, err}
 			}()
 			if err := server.CloseWrite(); err != nil {
@@ -168,7 +168,7 @@ func TestStdioCloses(t *testing.T) {
 			near, server := pair(t)
 			done := make(chan result, 1)
 			go func() {
-				moved, err := Relay{}.Join(conn, near)
+				moved, err := Relay{}.Copy(conn, near)
 				done <- result{moved, err}
 			}()
 			if _, err := server.Write([]byte("x")); err != nil { // it is at work
