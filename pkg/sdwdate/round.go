@@ -158,11 +158,8 @@ func (d *daemon) correct(ctx context.Context, c *cycle, findings []finding, befo
 	}
 	d.log.infof("%s", text()[msgSuccess])
 	d.show(iconSuccess, text()[msgSuccess])
-	d.background.Add(1)
-	go func() {
-		defer d.background.Done()
-		d.applier.syncHardwareClock(ctx)
-	}()
+	d.unsettled = true
+	d.settle(ctx)
 	return nil
 }
 
