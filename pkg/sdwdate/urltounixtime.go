@@ -106,7 +106,7 @@ func parseFetchArgs(env cli.Env) (fetchArgs, error) {
 	rest := flags.Args()
 	switch {
 	case a.severally && len(rest) < 3:
-		return a, fmt.Errorf("%d arguments instead of 3 or more: IP PORT URL...", len(rest))
+		return a, fmt.Errorf("%d arguments instead of 3 or more: IP PORT URL [URL]", len(rest))
 	case a.severally:
 	case len(rest) == 5 && rest[3] != "" && strings.Trim(rest[3], "0123456789") == "": // the form of 2020
 		a.verbose, rest = rest[4] == "true", []string{rest[0], rest[1], "http://" + rest[2] + ":" + rest[3]}
