@@ -14,9 +14,10 @@ func init() { clocktest.Forbid() }
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"anondate":     main,
-		"anondate-get": main,
-		"anondate-set": main,
+		"anondate":        main,
+		"anondate-get":    main,
+		"anondate-set":    main,
+		"anondate-tester": main,
 	})
 }
 

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"whonix-networking/pkg/cli"
@@ -11,5 +12,7 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Main(sdwdate.URLToUnixtime))
+	// A signal may end it as it ends any process: there is nothing to put in order,
+	// and a third of its processor time is its start.
+	os.Exit(cli.Run(context.Background(), cli.OS(), sdwdate.URLToUnixtime))
 }

@@ -3,12 +3,14 @@
 package clock
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,6 +33,7 @@ const (
 type Lease struct {
 	Boot      string        `json:"boot_id"` // empty where a sandbox hides it
 	PID       int           `json:"pid"`
+	Begun     uint64        `json:"pid_begun"` // when that process did, see proc_pid_stat(5); 0: not known
 	Tick      int64         `json:"baseline_tick"`
 	Frequency int64         `json:"baseline_frequency"`
 	Set       int64         `json:"set_tick"`
@@ -57,13 +60,33 @@ func (l Lease) ofThisBoot(boot string, now Sample) bool {
 	return l.Raw <= now.Raw
 }
 
-// Alive reports whether the process that wrote the lease still runs.
-func (l Lease) Alive() bool {
+// Alive reports whether the process that wrote the lease still runs. Another one
+// that was given its number later is told from it, where it can be seen.
+func (l Lease) Alive(root fsx.Root) bool {
 	if l.PID <= 0 {
 		return false
 	}
+	if begun := processBegin(root, l.PID); begun != 0 && l.Begun != 0 {
+		return begun == l.Begun
+	}
 	err := unix.Kill(l.PID, 0)
 	return err == nil || errors.Is(err, unix.EPERM)
+}
+
+// processBegin is when a process began, in ticks since the machine did; 0 where
+// there is none or it is hidden.
+func processBegin(root fsx.Root, pid int) uint64 {
+	const size, field = 4096, 22 - 3 // counted from the third, behind the name in parentheses
+	data, err := root.ReadFile(fmt.Sprintf("/proc/%d/stat", pid), size)
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	if len(f) <= field {
+		return 0
+	}
+	begun, _ := strconv.ParseUint(f[field], 10, 64) // 0 for what is no number
+	return begun
 }
 
 // bootID is the name of this boot, or empty.

@@ -42,6 +42,6 @@ func FuzzLease(f *testing.F) {
 			t.Fatalf("tick %d after %s", d.Tick, data)
 		}
 		_ = l.Left(sim.Sample())
-		_ = l.Alive()
+		_ = l.Alive(root)
 	})
 }

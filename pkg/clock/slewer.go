@@ -107,6 +107,17 @@ func (j *job) needs(now Sample) time.Duration {
 	return time.Duration(float64(rest) / j.plan.PPM * 1e6)
 }
 
+// Settles is how long it takes until the corrections so far are done, 0 when
+// they are.
+func (s *Slewer) Settles() (time.Duration, error) {
+	const single = 1e6 / SinglePPM
+	if s.job != nil {
+		return max(s.job.needs(s.Clock.Sample()), 0) + restMax*single, nil
+	}
+	left, err := s.Clock.SingleShotLeft()
+	return scale(left.Abs(), single), err
+}
+
 // Jump steps the clock by an offset, and verifies that it moved. A correction
 // under way ends.
 func (s *Slewer) Jump(offset time.Duration) error {
@@ -177,7 +188,7 @@ func (s *Slewer) begin(plan Plan, base Discipline) error {
 	}
 	start := s.Clock.Sample()
 	lease := Lease{
-		Boot: bootID(s.Root), PID: os.Getpid(), Tick: base.Tick, Frequency: base.Frequency,
+		Boot: bootID(s.Root), PID: os.Getpid(), Begun: processBegin(s.Root, os.Getpid()), Tick: base.Tick, Frequency: base.Frequency,
 		Set: plan.Tick, Offset: plan.Offset, Raw: start.Raw,
 	}
 	if err := writeLease(s.Root, s.Lease, lease); err != nil {

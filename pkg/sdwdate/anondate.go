@@ -37,13 +37,19 @@ type candidate struct {
 	FromCertificate bool
 }
 
-// repairTo decides what a clock that shows now may be set to.
+// repairTo decides what a clock that shows now may be set to. A consensus that Tor
+// holds is signed, and proves that its begin has passed; a certificate's date is
+// the word of whoever answered a handshake. So the word counts only where Tor
+// has no consensus at all, or where the consensus says itself that the clock is
+// slow. Where it does not, the clock may be fast already, and a step forward by
+// years on such a word could not be taken back by what only goes forward (D32).
 func repairTo(now time.Time, b bounds, k knowledge) (candidate, bool) {
 	var list []candidate
 	if w := k.Window; !w.After.IsZero() && now.Before(w.After) {
 		list = append(list, candidate{w.After.Add(w.Until.Sub(w.After) / 2), "the middle of Tor's consensus", false})
 	}
-	if k.CertAllowed && k.Certificate != "" {
+	contradicted := !k.Window.After.IsZero() && !now.Before(k.Window.After)
+	if k.CertAllowed && k.Certificate != "" && !contradicted {
 		const form = "Jan _2 15:04:05 2006 GMT"
 		if t, err := time.Parse(form, k.Certificate); err == nil && !t.After(time.Unix(b.Floor, 0).Add(certificateReach)) {
 			list = append(list, candidate{t, "the begin of a relay's certificate", true})

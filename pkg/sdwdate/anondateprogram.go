@@ -3,6 +3,7 @@
 package sdwdate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ import (
 const anondateUsage = `usage: anondate ACTION [--verified-only | --unverified-only | --prefer-verified]
        anondate-get
        anondate-set
+       anondate-tester [--verified-only | --unverified-only | --prefer-verified]
 What Tor knows of the time: anondate answers one question, anondate-get prints
 the time that a slow clock may be set to, anondate-set sets it, forward only.
   --has-consensus                is there a consensus on the disk?
@@ -81,7 +83,11 @@ func (a *anondate) run(ctx context.Context) error {
 		return &cli.Exit{Code: codeAnondateAccount, Err: errors.New("must run as root, or as sdwdate")}
 	}
 	name := a.env.Name()
-	if name != "anondate-get" && name != "anondate-set" {
+	switch name {
+	case "anondate-get", "anondate-set":
+	case "anondate-tester":
+		return a.test(ctx, args)
+	default:
 		return a.action(ctx, args)
 	}
 	if len(args) > 0 {
@@ -117,9 +123,8 @@ type anondateAction struct {
 	do     func(ctx context.Context, file string) error
 }
 
-// action answers the first question of the list that was asked.
-func (a *anondate) action(ctx context.Context, args []string) error {
-	actions := []anondateAction{
+func (a *anondate) actions() []anondateAction {
+	return []anondateAction{
 		{"--has-consensus", a.hasConsensus},
 		{"--current-time-in-valid-range", a.inRange},
 		{"--show-valid-after", a.showWindow(func(w window) time.Time { return w.After })},
@@ -130,6 +135,11 @@ func (a *anondate) action(ctx context.Context, args []string) error {
 		{"--user-permission", a.owner(false)},
 		{"--group-permission", a.owner(true)},
 	}
+}
+
+// action answers the first question of the list that was asked.
+func (a *anondate) action(ctx context.Context, args []string) error {
+	actions := a.actions()
 	which := verifiedConsensus
 	for _, arg := range args {
 		switch arg {
@@ -152,6 +162,31 @@ func (a *anondate) action(ctx context.Context, args []string) error {
 		}
 	}
 	return cli.WithHint(&cli.Exit{Code: cli.CodeFailed, Err: errors.New("no action")}, "anondate --help")
+}
+
+// test is anondate-tester: every question, for root only, with what came of it.
+func (a *anondate) test(ctx context.Context, args []string) error {
+	if a.euid != 0 {
+		return &cli.Exit{Code: codeAnondateAccount, Err: errors.New("must run as root")}
+	}
+	for _, x := range a.actions() {
+		var out bytes.Buffer
+		one := *a
+		one.env.Args, one.env.Stdout = append([]string{"anondate", x.option}, args...), &out
+		err := one.action(ctx, one.env.Args[1:])
+		if code := cli.Code(err); code == codeAnondateOption {
+			return err
+		}
+		if _, err := fmt.Fprintf(a.env.Stdout, "cmd_item: %s\noutput: %s\nexit_code: %d\n----------\n",
+			strings.Join(one.env.Args, " "), strings.TrimRight(out.String(), "\n"), cli.Code(err)); err != nil {
+			return err
+		}
+		var exit *cli.Exit
+		if err != nil && (!errors.As(err, &exit) || exit.Err != nil) {
+			fmt.Fprintf(a.env.Stderr, "______ %s: %s\n", x.option, sanitise(err.Error()))
+		}
+	}
+	return nil
 }
 
 func (a *anondate) hasConsensus(_ context.Context, file string) error {

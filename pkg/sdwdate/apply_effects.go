@@ -22,6 +22,7 @@ const (
 	fileFirstSuccess = "first_success"
 	fileSuccess      = "success"
 	fileJumpOnce     = "clock_jump_do_once"
+	fileLease        = "slew.lease" // clock.LeasePath
 )
 
 // Files in the folder of the state.

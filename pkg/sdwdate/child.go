@@ -52,7 +52,7 @@ type outcome struct {
 // transport carries out orders, for the daemon in children, in tests in a
 // simulated network.
 type transport interface {
-	start(o order, h how)
+	start(orders []order, h how)
 	// wait returns the next outcome; none when it is until on CLOCK_BOOTTIME,
 	// or when the context ends.
 	wait(ctx context.Context, until time.Duration) (outcome, bool)
@@ -61,7 +61,10 @@ type transport interface {
 }
 
 // children carries out orders in processes of their own, which have no
-// capabilities (D24).
+// capabilities (D24). The orders of one pool that come together share a process,
+// for a start costs more than a request does. No two pools ever do: a server that
+// could take over the process which asks it can lie for its own pool only, as it
+// can anyway.
 type children struct {
 	program  string
 	clock    clock.Clock
@@ -78,53 +81,73 @@ func newChildren(program string, c clock.Clock) *children {
 	return k
 }
 
-func (k *children) start(o order, h how) {
-	args := []string{"--json", "--method=" + h.Method}
+func (k *children) start(orders []order, h how) {
+	for len(orders) > 0 {
+		pool := orders[0].Pool
+		var own, others []order
+		for _, o := range orders {
+			if o.Pool == pool {
+				own = append(own, o)
+			} else {
+				others = append(others, o)
+			}
+		}
+		orders = others
+		ctx := k.ctx
+		k.running.Add(1)
+		go func() {
+			defer k.running.Done()
+			k.run(ctx, own, h)
+		}()
+	}
+}
+
+// arguments are those of a child.
+func (h how) arguments(orders []order) []string {
+	args := []string{"--each", "--json", "--method=" + h.Method}
 	if h.UserAgent != "" {
 		args = append(args, "--user-agent="+h.UserAgent)
 	}
-	args = append(args, h.Proxy.Addr().String(), strconv.Itoa(int(h.Proxy.Port())), o.Source.URL, "false")
-	ctx := k.ctx
-	k.running.Add(1)
-	go func() {
-		defer k.running.Done()
-		out := k.run(ctx, args)
-		out.ID = o.ID
-		select {
-		case k.outcomes <- out:
-		case <-ctx.Done():
-		}
-	}()
+	args = append(args, h.Proxy.Addr().String(), strconv.Itoa(int(h.Proxy.Port())))
+	for _, o := range orders {
+		args = append(args, o.Source.URL)
+	}
+	return args
 }
 
-func (k *children) run(ctx context.Context, args []string) outcome {
-	ctx, cancel := context.WithTimeout(ctx, k.limit)
+// run carries out orders in one process, and delivers what becomes of each.
+func (k *children) run(whole context.Context, orders []order, h how) {
+	ctx, cancel := context.WithTimeout(whole, k.limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, k.program, args...)
-	cmd.Env = append(execx.CleanEnv(nil), "GOMAXPROCS=1", "GOGC=off") // as little runtime as one request needs
+	before := k.clock.Sample()
+	tell := newListener(orders, func(out outcome) {
+		after := k.clock.Sample()
+		out.Span = span{BeginRaw: before.Raw, EndRaw: after.Raw, EndReal: after.Real}
+		select {
+		case k.outcomes <- out:
+		case <-whole.Done():
+		}
+	})
+	cmd := exec.CommandContext(ctx, k.program, h.arguments(orders)...)
+	cmd.Env = append(execx.CleanEnv(nil), "GOMAXPROCS=1", "GOGC=off") // as little runtime as a few requests need
 	cmd.Dir = "/"
-	stdout, stderr := &bounded{most: stdoutMax}, &bounded{most: stderrMax}
-	cmd.Stdout, cmd.Stderr = stdout, stderr
+	stderr := &bounded{most: stderrMax}
+	cmd.Stdout, cmd.Stderr = tell, stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	cmd.WaitDelay = childDrain
-	out := outcome{Exit: notKilled}
-	before := k.clock.Sample()
 	err := startPowerless(cmd)
 	if err == nil {
 		err = cmd.Wait()
 	}
-	after := k.clock.Sample()
-	out.Span = span{BeginRaw: before.Raw, EndRaw: after.Raw, EndReal: after.Real}
-	out.Stdout, out.Stderr = stdout.data.Bytes(), stderr.data.Bytes()
+	out := outcome{Exit: notKilled, Stderr: stderr.data.Bytes(), TimedOut: errors.Is(ctx.Err(), context.DeadlineExceeded)}
 	switch {
 	case cmd.ProcessState != nil:
 		out.Exit = cmd.ProcessState.ExitCode()
 	default:
 		out.Stderr = []byte("connect error: " + err.Error())
 	}
-	out.TimedOut = errors.Is(ctx.Err(), context.DeadlineExceeded)
-	return out
+	tell.rest(out)
 }
 
 func (k *children) wait(ctx context.Context, until time.Duration) (outcome, bool) {

@@ -121,7 +121,7 @@ func (c *chroot) command(ctx context.Context, before []string, args ...string) *
 	argv := append(before, "chroot", fmt.Sprintf("--userspec=%d:%d", nobody, nobody), string(c.root), "/usr/libexec/sdwdate/sdwdate")
 	argv = append(argv, args...)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/run/sdwdate"}
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/run/sdwdate", "GOMAXPROCS=1"} // as the unit has it
 	return cmd
 }
 
@@ -205,9 +205,9 @@ func TestMemory(t *testing.T) {
 
 // figures of a round.
 type figures struct {
-	rss  int           // KiB, the daemon's most
-	cpu  time.Duration // of the daemon and its children
-	took time.Duration
+	rss   int           // KiB, the daemon's most
+	cpu   time.Duration // of the daemon and its children
+	start time.Duration // of that: until the configuration is read
 }
 
 // measureRound runs the real programs with the shipped configuration; the last
@@ -248,7 +248,6 @@ func measureRound(t testing.TB) (f figures) {
 	var out bytes.Buffer
 	cmd := c.command(ctx, nil, "--dry-run", "--once")
 	cmd.Stdout, cmd.Stderr = &out, &out
-	begin := time.Now()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +260,11 @@ func measureRound(t testing.TB) (f figures) {
 	if waitErr := cmd.Wait(); err != nil || waitErr != nil {
 		t.Fatalf("%v, %v\n%s", err, waitErr, out.String())
 	}
-	f.took = time.Since(begin)
+	check := c.command(ctx, nil, "--check-config")
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	f.start = check.ProcessState.UserTime() + check.ProcessState.SystemTime()
 	f.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
 	if m == nil {
@@ -271,18 +274,60 @@ func measureRound(t testing.TB) (f figures) {
 	return f
 }
 
-// BenchmarkRound is the processor time of a round with the real programs, and
-// the daemon's memory.
+// originalCheckout names a checkout of the original, whose cost is then measured
+// in the same run: github.com/Kicksecure/sdwdate, with python3-requests,
+// python3-socks and python3-dateutil installed.
+const originalCheckout = "SDWDATE_ORIGINAL"
+
+// BenchmarkRound is the processor time of a round with the real programs: what
+// `--dry-run --once` costs, and that less a start of the daemon, which happens
+// once a boot and is measured as `--check-config`. Beside it, where there is one,
+// is what the original spends on the three processes alone that fetch the three
+// times of its round; what its daemon, three connections to Tor and three runs of
+// a shell script add is left out.
 func BenchmarkRound(b *testing.B) {
-	var cpu time.Duration
+	var whole, start, original time.Duration
 	rss := 0
 	for range b.N {
 		f := measureRound(b)
-		cpu += f.cpu
+		whole += f.cpu
+		start += f.start
 		rss = max(rss, f.rss)
+		if dir := os.Getenv(originalCheckout); dir != "" {
+			original += originalRequests(b, dir)
+		}
 	}
-	b.ReportMetric(float64(cpu.Milliseconds())/float64(b.N), "cpu-ms/round")
+	each := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 / float64(b.N) }
+	b.ReportMetric(each(whole), "cpu-ms/run")
+	b.ReportMetric(each(whole-start), "cpu-ms/round")
 	b.ReportMetric(float64(rss)/1024, "MiB")
+	if original > 0 {
+		b.ReportMetric(each(original), "original-cpu-ms/round")
+		b.ReportMetric(float64(original)/float64(whole-start), "times-less")
+	}
+}
+
+// originalRequests is what the original's requests of a round cost, all of which
+// must succeed.
+func originalRequests(b *testing.B, dir string) time.Duration {
+	p := newProxyTB(b, tellsTime(0))
+	defer p.Close()
+	p.method = 0 // it offers no other
+	host, port, err := net.SplitHostPort(p.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	var total time.Duration
+	for pool := range poolCount {
+		cmd := exec.Command("/usr/bin/python3", "-su", filepath.Join(dir, "usr/bin/url_to_unixtime"), host, port, "http://"+onionName(pool), "true")
+		cmd.Env = []string{"PATH=/usr/bin:/bin"}
+		out, err := cmd.Output()
+		if err != nil || len(bytes.TrimSpace(out)) != 10 {
+			b.Fatalf("%v: %s %v", cmd.Args, out, err)
+		}
+		total += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	}
+	return total
 }
 
 // TestAcceptance21_Powerless: a child has no capability while its parent has one
@@ -390,76 +435,132 @@ func newProxyTB(t testing.TB, serve func(asked, net.Conn)) *proxy {
 	return p
 }
 
-// TestChildren: what becomes of children that hang, print too much, or are no
-// longer needed.
-func TestChildren(t *testing.T) {
+// fetcherProgram makes a shell script the fetcher.
+func fetcherProgram(t *testing.T, script string) string {
+	t.Helper()
 	root := fsx.Root(t.TempDir())
-	program := root.Path("/fetcher")
-	run := func(script string, limit time.Duration) outcome {
-		t.Helper()
-		write(t, root, "/fetcher", "#!/bin/sh\n"+script+"\n")
-		if err := os.Chmod(program, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		k := newChildren(program, realClock())
-		k.limit = limit
-		defer k.stop()
-		k.start(order{ID: 5, Source: source{URL: "http://x"}}, how{Method: "auto"})
+	write(t, root, "/fetcher", "#!/bin/sh\n"+script+"\n")
+	if err := os.Chmod(root.Path("/fetcher"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return root.Path("/fetcher")
+}
+
+// outcomes carries out orders, and returns what became of each, by its number.
+func outcomes(t *testing.T, k *children, orders []order) map[int]outcome {
+	t.Helper()
+	k.start(orders, how{Method: "auto"})
+	defer k.stop()
+	all := map[int]outcome{}
+	for range orders {
 		out, ok := k.wait(context.Background(), realClock().Sample().Boot+time.Minute)
-		if !ok || out.ID != 5 {
-			t.Fatalf("%+v, %v", out, ok)
+		if _, again := all[out.ID]; !ok || again {
+			t.Fatalf("%+v, %v, after %v", out, ok, all)
 		}
-		return out
+		all[out.ID] = out
 	}
-	if out := run("sleep 1000 & sleep 1000", 200*time.Millisecond); !out.TimedOut || out.Exit == 0 {
-		t.Errorf("one that hangs: %+v", out)
+	return all
+}
+
+// TestChildren: what becomes of children that hang, print too much or nonsense,
+// or are missing. Whatever they do, there is one outcome for each order.
+func TestChildren(t *testing.T) {
+	const line = `{"n":%d,"exit":%d,"stdout":"%s","stderr":"%s"}` + "\n"
+	told := func(n, exit int, stdout, stderr string) string {
+		return fmt.Sprintf("printf '%s\\n' '"+strings.TrimSpace(line)+"'\n", "%s", n, exit, stdout, stderr)
 	}
-	if out := run("echo \"$@\"; env; echo err >&2; exit 6", time.Minute); out.TimedOut || out.Exit != 6 || string(out.Stderr) != "err\n" || !strings.HasPrefix(string(out.Stdout), "--json --method=auto invalid IP 0 http://x false\n") || strings.Contains(string(out.Stdout), "HOME=") {
-		t.Errorf("%+v: %s", out, out.Stdout)
-	}
-	if out := run("head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2", time.Minute); len(out.Stdout) != stdoutMax || len(out.Stderr) != stderrMax || out.Exit != 0 {
-		t.Errorf("one that prints much: %d, %d, %d", len(out.Stdout), len(out.Stderr), out.Exit)
+	orders := []order{{ID: 5, Source: source{URL: "http://x"}}, {ID: 6, Source: source{URL: "http://y"}}}
+	for name, c := range map[string]struct {
+		script string
+		limit  time.Duration
+		good   func(five, six outcome) bool
+	}{
+		"hangs":        {"sleep 1000 & sleep 1000", 200 * time.Millisecond, func(a, b outcome) bool { return a.TimedOut && a.Exit != 0 && b.TimedOut }},
+		"hangs in one": {told(1, 0, "ok", "") + "sleep 1000", 5 * time.Second, func(a, b outcome) bool { return a.TimedOut && !b.TimedOut && b.Exit == 0 && string(b.Stdout) == "ok" }},
+		"fails": {"echo err >&2; exit 6", time.Minute, func(a, b outcome) bool {
+			return a.Exit == 6 && string(a.Stderr) == "err\n" && b.Exit == 6 && !b.TimedOut
+		}},
+		"dies":         {told(0, 0, "ok", "") + "kill -9 $$", time.Minute, func(a, b outcome) bool { return a.Exit == 0 && string(a.Stdout) == "ok" && b.Exit == notKilled }},
+		"in any order": {told(1, 5, "", "late") + told(0, 0, "ok", ""), time.Minute, func(a, b outcome) bool { return string(a.Stdout) == "ok" && b.Exit == 5 && string(b.Stderr) == "late" }},
+		"says nothing": {"exit 0", time.Minute, func(a, b outcome) bool { return len(a.Stdout) == 0 && len(b.Stdout) == 0 && a.Exit == 0 }},
+		"twice":        {told(0, 0, "ok", "") + told(0, 0, "no", "") + told(1, 0, "yes", ""), time.Minute, func(a, b outcome) bool { return string(a.Stdout) == "ok" && string(b.Stdout) == "yes" }},
+		"of others":    {told(2, 0, "ok", "") + told(0, 0, "ok", ""), time.Minute, func(a, b outcome) bool { return len(a.Stdout) == 0 && len(b.Stdout) == 0 }},
+		"negative":     {told(-1, 0, "ok", ""), time.Minute, func(a, b outcome) bool { return len(a.Stdout) == 0 }},
+		"odd exit":     {told(0, -1, "ok", "") + told(1, 0, "ok", ""), time.Minute, func(a, b outcome) bool { return len(a.Stdout) == 0 && len(b.Stdout) == 0 }},
+		"prints much":  {"head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2", time.Minute, func(a, b outcome) bool { return a.Exit == 0 && len(a.Stdout) == 0 && len(a.Stderr) == stderrMax }},
+		"a line of much": {told(0, 0, strings.Repeat("x", 3*stdoutMax), strings.Repeat("y", 3*stderrMax)), time.Minute,
+			func(a, b outcome) bool { return len(a.Stdout) == stdoutMax && len(a.Stderr) == stderrMax }},
+		"no line": {`printf '{"n":0'`, time.Minute, func(a, b outcome) bool { return len(a.Stdout) == 0 && a.Exit == 0 }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := newChildren(fetcherProgram(t, c.script), realClock())
+			k.limit = c.limit
+			if all := outcomes(t, k, orders); !c.good(all[5], all[6]) {
+				t.Errorf("%+v\n%s\n%s", all, all[5].Stdout, all[6].Stdout)
+			}
+		})
 	}
 	k := newChildren("/nonexistent", realClock())
-	k.start(order{}, how{})
-	if out, ok := k.wait(context.Background(), realClock().Sample().Boot+time.Minute); !ok || out.Exit == 0 || !strings.HasPrefix(string(out.Stderr), "connect error: ") {
-		t.Errorf("one that is missing: %+v", out)
+	for id, out := range outcomes(t, k, orders) {
+		if out.Exit == 0 || !strings.HasPrefix(string(out.Stderr), "connect error: ") {
+			t.Errorf("%d, one that is missing: %+v", id, out)
+		}
 	}
-	k.stop()
+}
+
+// TestChildPerPool: a process asks servers of one pool only, those that are asked
+// together, and is told nothing but what it needs.
+func TestChildPerPool(t *testing.T) {
+	k := newChildren(fetcherProgram(t, `echo "$# $*" >&2; env >&2; exit 1`), realClock())
+	var orders []order
+	for i := range 6 {
+		orders = append(orders, order{ID: i, Pool: i % poolCount, Source: source{URL: fmt.Sprintf("http://%d", i)}})
+	}
+	for id, out := range outcomes(t, k, orders) {
+		want := fmt.Sprintf("7 --each --json --method=auto invalid IP 0 http://%d http://%d\n", id%poolCount, id%poolCount+poolCount)
+		if got := string(out.Stderr); !strings.HasPrefix(got, want) || strings.Contains(got, "HOME=") {
+			t.Errorf("%d: want %q, got %q", id, want, got)
+		}
+	}
 }
 
 func realClock() clock.Clock { return clock.System() }
 
+// spent is the processor time of all processes that were started and have ended.
+func spent(t testing.TB) time.Duration {
+	t.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_CHILDREN, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 // BenchmarkRequests is the processor time of the six requests of a round, in
 // their processes, as the daemon starts them.
 func BenchmarkRequests(b *testing.B) {
-	const requests = 6
 	dir := b.TempDir()
 	build(b, dir, "url-to-unixtime")
 	p := newProxyTB(b, tellsTime(0))
 	k := newChildren(dir+"/url-to-unixtime", realClock())
 	proxy := p.Addr().(*net.TCPAddr).AddrPort()
-	spent := func() time.Duration {
-		var u unix.Rusage
-		if err := unix.Getrusage(unix.RUSAGE_CHILDREN, &u); err != nil {
-			b.Fatal(err)
-		}
-		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	var orders []order
+	for i := range poolCount * atOnce {
+		orders = append(orders, order{ID: i, Pool: i % poolCount, Source: source{URL: "http://" + onionName(i)}})
 	}
-	before := spent()
+	before := spent(b)
 	b.ResetTimer()
 	for range b.N {
-		for i := range requests {
-			k.start(order{ID: i, Source: source{URL: "http://" + onionName(i)}}, how{Proxy: proxy, Method: "auto"})
-		}
-		for range requests {
+		k.start(orders, how{Proxy: proxy, Method: "auto"})
+		for range orders {
 			if out, ok := k.wait(context.Background(), realClock().Sample().Boot+time.Minute); !ok || out.Exit != 0 {
 				b.Fatalf("%+v", out)
 			}
 		}
 		k.running.Wait()
 	}
-	b.ReportMetric(float64((spent()-before).Microseconds())/1000/float64(b.N), "cpu-ms/round")
+	b.ReportMetric(float64((spent(b)-before).Microseconds())/1000/float64(b.N), "cpu-ms/round")
 }
 
 // TestSystemCalls: the unit lets the programs make every call that they make.

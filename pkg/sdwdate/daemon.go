@@ -54,6 +54,7 @@ type daemon struct {
 	dead       graveyard
 	health     health
 	unisolated bool // said that the proxy does not isolate
+	unsettled  bool // the clock was corrected, and the hardware clock was not
 	alive      atomic.Int64
 	background sync.WaitGroup
 }
@@ -186,6 +187,7 @@ func (d *daemon) loop(ctx context.Context, once bool) error {
 			if err := d.applier.stop(); err != nil {
 				d.log.errorf("%s", describeClockError(err))
 			}
+			d.unsettled = false // what was left of a correction is forgotten
 		}
 	}
 }

@@ -75,6 +75,61 @@ func TestAcceptance01_WholeRound(t *testing.T) {
 		"Time Replay Protection: write ", "INFO - Success.")
 }
 
+// TestHardwareClockWaits: while the clock is being moved it shows a time that is
+// known to be wrong: the hardware clock gets it when that is over, and only then,
+// and not at all when somebody else set the clock meanwhile (D16).
+func TestHardwareClockWaits(t *testing.T) {
+	for _, c := range []struct {
+		offset        time.Duration
+		before, after time.Duration // into the sleep
+		disturb       func(*world)
+		times         int
+	}{
+		{7 * time.Second, 15 * time.Minute, 20 * time.Minute, nil, 1}, // 1400 s by the tick, more or less
+		{time.Second, 10 * time.Minute, time.Hour, nil, 1},            // 2000 s by a single shot, more or less
+		{7 * time.Second, 10 * time.Minute, 30 * time.Minute, func(w *world) { w.clock.SetByOther(time.Hour) }, 0},
+		{7 * time.Second, 10 * time.Minute, 30 * time.Minute, func(w *world) { w.clock.TuneByOther(clock.Discipline{Tick: 10001}) }, 0},
+	} {
+		w := newWorld(t, 3, 0)
+		w.first()
+		w.exactly(c.offset, c.offset, c.offset)
+		w.write("/usr/bin/leaprun", "#!/bin/sh\necho \"$@\" >> "+w.root.Path("/ran")+"\n")
+		w.write("/usr/sbin/hwclock", "")
+		for _, p := range []string{"/usr/bin/leaprun", "/usr/sbin/hwclock"} {
+			if err := os.Chmod(w.root.Path(p), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ran := func() int {
+			w.background.Wait()
+			data, _ := os.ReadFile(w.root.Path("/ran"))
+			return strings.Count(string(data), "sdwdate-sync-hwclock\n")
+		}
+		w.configure()
+		good, err := w.cycle(context.Background())
+		var foreign time.Duration
+		sleep := func(span time.Duration) {
+			if err := w.sleep(context.Background(), span, &foreign); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sleep(c.before)
+		if !good || err != nil || ran() != 0 {
+			t.Fatalf("%v: %v, %v, hardware clock %d times while the clock was moved", c.offset, good, err, ran())
+		}
+		if c.disturb != nil {
+			c.disturb(w)
+		}
+		sleep(c.after)
+		if ran() != c.times || c.times > 0 && (w.clock.Wrong()-c.offset).Abs() > accuracy {
+			t.Errorf("%v: hardware clock %d times, want %d; off by %v", c.offset, ran(), c.times, w.clock.Wrong()-c.offset)
+		}
+		if sleep(3 * time.Hour); ran() != c.times {
+			t.Errorf("%v: again", c.offset)
+		}
+	}
+}
+
 // inOrder looks for texts in the log, one after the other.
 func (w *world) inOrder(texts ...string) {
 	w.t.Helper()
@@ -517,42 +572,45 @@ func TestRepairFromConsensus(t *testing.T) {
 	}
 }
 
-// TestAcceptance25_Certificate: Tor's log names the begin of a certificate: in
-// 2090 it is none, a year after the floor it is taken once a boot.
+// TestAcceptance25_Certificate: Tor's log names the begin of a certificate, and
+// the clock is before the release: in 2090 it is none, a year after the floor it
+// is taken once a boot. A consensus that does not call the clock slow outweighs
+// it: nothing is set by it then, also where that calls the clock fast.
 func TestAcceptance25_Certificate(t *testing.T) {
 	const form = "Jan _2 15:04:05 2006 GMT"
 	floor := time.Unix(builtinFloor, 0)
+	year := floor.AddDate(1, 0, 0)
 	for _, c := range []struct {
-		from  time.Time
-		moved bool
-	}{{time.Date(2090, 1, 1, 0, 0, 0, 0, time.UTC), false}, {floor.AddDate(1, 0, 0), true}} {
+		from, until, clock time.Time // of the certificate, of the consensus, which is none if zero
+		want               time.Time // what the clock is set to
+	}{
+		{time.Date(2090, 1, 1, 0, 0, 0, 0, time.UTC), time.Time{}, floor.Add(-time.Hour), floor},
+		{year, time.Time{}, floor.Add(-time.Hour), year},
+		{year, floor.Add(-100 * time.Second), floor.Add(time.Hour), time.Time{}},
+		{year, floor.Add(-48 * time.Hour), floor.Add(-time.Hour), floor},
+	} {
 		w := newWorld(t, 1, 0)
-		w.clock.SetByOther(floor.Add(time.Hour).Sub(epoch))
+		w.clock.SetByOther(c.clock.Sub(epoch))
 		tor := w.fakeTor(time.Time{}, time.Time{})
 		tor.Answer("EXTENDCIRCUIT 0", "551 no")
-		// Tor has a consensus, for which the clock is fast: only then is anything asked.
-		tor.Answer("GETINFO consensus/valid-after", "250-consensus/valid-after="+human(builtinFloor-9000), "250 OK")
-		tor.Answer("GETINFO consensus/valid-until", "250-consensus/valid-until="+human(builtinFloor-100), "250 OK")
+		if !c.until.IsZero() {
+			tor.Answer("GETINFO consensus/valid-after", "250-consensus/valid-after="+human(c.until.Add(-3*time.Hour).Unix()), "250 OK")
+			tor.Answer("GETINFO consensus/valid-until", "250-consensus/valid-until="+human(c.until.Unix()), "250 OK")
+		}
 		w.write(torLog, "Certificate not yet valid. Either their clock is set wrong, or your clock is wrong.\n(certificate lifetime runs from "+
 			c.from.UTC().Format(form)+" through "+c.from.AddDate(1, 0, 0).UTC().Format(form)+". Your time is x.)\n")
 		w.configure()
-		for range 2 {
-			if code, text := w.native(context.Background()); code != prepareWait {
-				t.Errorf("%d, %s", code, text)
-			}
+		code, text := w.native(context.Background())
+		if want := map[bool]int{true: 0, false: 1}[c.want.IsZero()]; code != prepareWait || w.steps() != want ||
+			want > 0 && w.clock.Now().Sub(c.want).Abs() > time.Minute {
+			t.Errorf("%+v: %d, %v, now %v\n%s", c, code, w.clock.Calls(), w.clock.Now(), text)
 		}
-		want := 0
-		if c.moved {
-			want = 1
+		if c.want != year {
+			continue
 		}
-		if w.steps() != want || c.moved && w.clock.Now().Sub(c.from).Abs() > time.Minute {
-			t.Errorf("%v: %v, now %v", c.from, w.clock.Calls(), w.clock.Now())
-		}
-		if c.moved {
-			w.clock.SetByOther(-24 * time.Hour)
-			if _, _ = w.native(context.Background()); w.steps() != 1 {
-				t.Errorf("moved again in this boot: %v", w.clock.Calls())
-			}
+		w.clock.SetByOther(floor.Add(-time.Hour).Sub(w.clock.Now()))
+		if _, _ = w.native(context.Background()); w.clock.Now().Sub(floor).Abs() > time.Minute {
+			t.Errorf("by the certificate again in this boot: now %v, %v", w.clock.Now(), w.clock.Calls())
 		}
 	}
 }
@@ -776,7 +834,13 @@ type direct struct {
 	queue  []outcome
 }
 
-func (d *direct) start(o order, _ how) {
+func (d *direct) start(orders []order, _ how) {
+	for _, o := range orders {
+		d.answer(o)
+	}
+}
+
+func (d *direct) answer(o order) {
 	now := d.clock.Sample()
 	text := fmt.Sprintf(`{"unixtime":%d,"rtt_ns":0,"realtime_ns":%d,"raw_ns":%d,"took_ns":0,"status":200}`, now.Real.Add(d.offset).Unix(), now.Real.UnixNano(), now.Raw)
 	d.queue = append(d.queue, outcome{ID: o.ID, Stdout: []byte(text), Span: span{BeginRaw: now.Raw, EndRaw: now.Raw, EndReal: now.Real}})

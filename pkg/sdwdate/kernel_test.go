@@ -27,13 +27,44 @@ import (
 // scripts/vmtest, under Debian's kernel, and hold what the simulation promises
 // against it.
 
-// asProgram makes this binary sclockadj when it is called so.
-const asProgram = "sclockadj"
+// asProgram makes this binary sclockadj when it is called so, and asDaemon the
+// daemon.
+const (
+	asProgram = "sclockadj"
+	asDaemon  = "sdwdate"
+)
 
 func init() {
-	if filepath.Base(os.Args[0]) == asProgram {
+	switch filepath.Base(os.Args[0]) {
+	case asProgram:
 		os.Exit(cli.Main(Sclockadj))
+	case asDaemon:
+		os.Exit(cli.Bare(kernelDaemon))
 	}
+}
+
+// kernelDaemon is sdwdate on this machine, with its clock, files and signals, and
+// with servers that all say that the clock is behind by its argument.
+func kernelDaemon(ctx context.Context, env cli.Env) error {
+	offset, err := time.ParseDuration(env.Args[1])
+	if err != nil {
+		return err
+	}
+	system := clock.System()
+	d := &daemon{
+		env: env, root: fsx.Host, clock: system, draw: cryptoDraw, state: "/var/lib/sdwdate", db: hostQubesdb(fsx.Host),
+		log:    &logger{out: env.Stderr, raw: env.Stdout, now: env.Now},
+		status: statusFolder{root: fsx.Host, path: statusDir}, transport: &direct{clock: system, offset: offset, seen: func() {}},
+		hangup: make(chan os.Signal, 1), dead: graveyard{},
+		ready: func(context.Context) (int, string) { return prepared, "" },
+		ask: func(context.Context) (window, error) {
+			return window{time.Unix(1, 0), time.Unix(builtinCeiling, 0)}, nil
+		},
+	}
+	if err := d.equip(); err != nil {
+		return err
+	}
+	return d.live(ctx, false)
 }
 
 // kernel is the machine's clock. What it gains on CLOCK_MONOTONIC_RAW is what
@@ -344,6 +375,104 @@ func TestKernelKill(t *testing.T) {
 			t.Errorf("again: %s", &p.out)
 		}
 	}
+}
+
+// daemonStarts starts the daemon, which will find the clock behind by offset.
+func daemonStarts(t *testing.T, offset string) *program {
+	t.Helper()
+	p := &program{Cmd: &exec.Cmd{Path: "/proc/self/exe", Args: []string{asDaemon, offset}}}
+	p.Stdout, p.Stderr = &p.out, &p.out
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// until waits for something that nothing tells of.
+func (k *kernel) until(t *testing.T, p *program, what string, is func() bool) {
+	t.Helper()
+	for deadline := k.Sample().Raw + 2*time.Minute; !is(); k.pass(t, 10*time.Millisecond) {
+		if k.Sample().Raw > deadline {
+			_ = p.Process.Kill()
+			t.Fatalf("never: %s; exit %d\n%s", what, p.ended(), &p.out)
+		}
+	}
+}
+
+// TestKernelDaemon: the daemon itself. It steps the clock when it has first
+// succeeded, and slews it after; killed in the midst of that it leaves the rate
+// changed, and the next one puts it in order before anything else; and so does a
+// signal, in the midst too.
+func TestKernelDaemon(t *testing.T) {
+	k := newKernel(t)
+	for path, text := range map[string]string{
+		confDir + "/30_default.conf": "SDWDATE_POOL_ZERO=(\n\"http://" + onionName(1) + "\"\n)\nSDWDATE_POOL_ONE=(\n\"http://" + onionName(2) +
+			"\"\n)\nSDWDATE_POOL_TWO=(\n\"http://" + onionName(3) + "\"\n)\n",
+		"/var/lib/sdwdate/.keep": "",
+	} {
+		write(t, fsx.Host, path, text)
+	}
+	first := statusDir + "/" + fileFirstSuccess
+	if err := fsx.Host.Remove(first); err != nil {
+		t.Fatal(err)
+	}
+	sleeps := func() bool { return fsx.Host.Exists(statusDir + "/" + fileSleepLong) }
+	changed := func() bool { return k.discipline(t).Tick != clock.NormalTick }
+	ends := func(p *program, sig unix.Signal, code int) {
+		t.Helper()
+		if err := p.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.ended(); got != code {
+			t.Errorf("%v: exit %d, want %d\n%s", sig, got, code, &p.out)
+		}
+	}
+
+	p := daemonStarts(t, "1h")
+	k.until(t, p, "the first success", func() bool { return fsx.Host.Exists(first) && sleeps() })
+	k.near(t, time.Hour, time.Second) // servers cut their time to the second
+	ends(p, unix.SIGTERM, 143)
+	k.normal(t)
+	if sleeps() || !bytes.Contains(p.out.Bytes(), []byte("Instantly setting the time by +")) {
+		t.Errorf("%s", &p.out)
+	}
+
+	k.start = k.Sample()
+	p = daemonStarts(t, "10s")
+	k.until(t, p, "a slew", changed)
+	if tick := k.discipline(t).Tick; tick != 10050 {
+		t.Errorf("tick %d", tick)
+	}
+	ends(p, unix.SIGKILL, -1)
+	if !changed() || !fsx.Host.Exists(clock.LeasePath) {
+		t.Fatalf("its death was not in the midst\n%s", &p.out)
+	}
+	k.pass(t, 2*time.Second)
+	if gained := k.gained(); gained <= 0 || gained > time.Second {
+		t.Errorf("gained %v: the kernel went on, and nothing else", gained)
+	}
+
+	if err := fsx.Host.Remove(statusDir + "/" + fileSleepLong); err != nil { // which the dead one has left
+		t.Fatal(err)
+	}
+	p = daemonStarts(t, "0s") // less than a second off: a single shot
+	k.until(t, p, "a round of the next one", sleeps)
+	if changed() || fsx.Host.Exists(clock.LeasePath) {
+		t.Errorf("tick %d", k.discipline(t).Tick)
+	}
+	ends(p, unix.SIGINT, 130)
+	k.normal(t)
+	if !bytes.Contains(p.out.Bytes(), []byte("set the tick from 10050 back to 10000")) {
+		t.Errorf("%s", &p.out)
+	}
+
+	p = daemonStarts(t, "-10s")
+	k.until(t, p, "a slew back", changed)
+	o := observe(k)
+	k.pass(t, 2*time.Second)
+	ends(p, unix.SIGTERM, 143)
+	o.end(t, 5000)
+	k.normal(t)
 }
 
 // TestKernelTerminate: a signal in the midst.

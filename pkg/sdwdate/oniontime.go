@@ -36,6 +36,7 @@ type check struct {
 	static    verdict
 	consensus verdict // empty: not known
 	lines     []string
+	repair    func(*check) int // of a clock that is wrong; nil: in this process
 }
 
 func (c *check) say(format string, args ...any) {
@@ -43,12 +44,16 @@ func (c *check) say(format string, args ...any) {
 }
 
 // native is a preparer.
-func (d *daemon) native(ctx context.Context) (int, string) {
+func (d *daemon) native(ctx context.Context) (int, string) { return d.check(ctx, nativePath, nil) }
+
+// check looks whether the network is ready, and has a clock repaired that is
+// wrong.
+func (d *daemon) check(ctx context.Context, path string, repair func(*check) int) (int, string) {
 	ctx, cancel := context.WithTimeout(ctx, nativeLimit)
 	defer cancel()
-	c := &check{d: d, role: whonix.Detect(d.root).Role, now: d.clock.Now()}
+	c := &check{d: d, role: whonix.Detect(d.root).Role, now: d.clock.Now(), repair: repair}
 	c.say("")
-	c.say("### START: ### %s", nativePath)
+	c.say("### START: ### %s", path)
 	code := c.run(ctx)
 	meaning := map[int]string{prepared: "success", prepareUser: "wait, show error icon and retry.", prepareWait: "wait, show busy icon and retry."}[code]
 	c.say("### END: ### Exiting with exit_code '%d' indicating '%s'.", code, meaning)
@@ -251,6 +256,9 @@ func (c *check) confirmed(ctx context.Context) bool {
 // anondate sets a slow clock forward to what Tor knows, in this process, which
 // may. Then Tor needs time to come to terms with it.
 func (c *check) anondate(ctx context.Context) int {
+	if c.repair != nil {
+		return c.repair(c)
+	}
 	if c.d.slewer == nil {
 		c.say("anondate: the clock is left alone (--dry-run).")
 		return prepareWait

@@ -35,9 +35,11 @@ const (
 // preparer tells whether the time can be fetched.
 type preparer func(ctx context.Context) (code int, text string)
 
-// scriptReady reports whether the script is to be run.
+// scriptReady reports whether the script is to be run. Our own program under its
+// name does what this process does itself, and cannot repair the clock: it is no
+// reason to run one.
 func scriptReady(root fsx.Root, mode string) bool {
-	if mode == "native" {
+	if mode == "native" || mode == "auto" && ownScript(root) {
 		return false
 	}
 	fi, err := os.Stat(root.Path(preScript))

@@ -195,7 +195,7 @@ func hostDaemon(env cli.Env, root fsx.Root, o options) (*daemon, error) {
 // equip gives the daemon what changes the clock. What an earlier one left behind
 // is undone.
 func (d *daemon) equip() error {
-	slewer, err := clock.NewSlewer(clock.Options{Clock: d.clock, Policy: clock.Daemon(), Root: d.root, Lease: d.status.path + "/slew.lease",
+	slewer, err := clock.NewSlewer(clock.Options{Clock: d.clock, Policy: clock.Daemon(), Root: d.root, Lease: d.status.path + "/" + fileLease,
 		Log: func(line string) { d.log.infof("%s", line) }})
 	if err != nil {
 		return err

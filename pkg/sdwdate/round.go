@@ -65,9 +65,7 @@ func (d *daemon) fetch(ctx context.Context, e evidence) (*cycle, []finding) {
 	c := newCycle(d.conf.Pools, d.conf.MaxFailureRatio, d.draw, d.dead.dead(boot()), d.log.line)
 	ways := how{Proxy: proxyAddress(d.root, d.conf, d.db), Method: d.conf.Method, UserAgent: d.conf.UserAgent}
 	launch := func(orders []order) {
-		for _, o := range orders {
-			d.transport.start(o, ways)
-		}
+		d.transport.start(orders, ways)
 	}
 	defer d.transport.stop()
 	var findings []finding
@@ -160,11 +158,8 @@ func (d *daemon) correct(ctx context.Context, c *cycle, findings []finding, befo
 	}
 	d.log.infof("%s", text()[msgSuccess])
 	d.show(iconSuccess, text()[msgSuccess])
-	d.background.Add(1)
-	go func() {
-		defer d.background.Done()
-		d.applier.syncHardwareClock(ctx)
-	}()
+	d.unsettled = true
+	d.settle(ctx)
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,10 +24,11 @@ import (
 )
 
 const sclockadjHelp = `usage: sclockadj NANOSECONDS
-       sclockadj --restore | --status
+       sclockadj --restore [HOME] | --status
 Moves the clock gradually by an offset, never backwards, and waits until that
 is done.
-     --restore   undo what a process left that was killed while it did so
+     --restore   undo what a process left that was killed while it did so,
+                 also one of somebody whose HOME is below /home
      --status    show the clock's rate and what is still to be done
  -h, --help      show this text
      --version   show the version
@@ -40,6 +42,7 @@ type sclockadj struct {
 	env     cli.Env
 	clock   clock.Clock
 	root    fsx.Root
+	lease   string // path
 	signals chan os.Signal
 }
 
@@ -49,10 +52,28 @@ func Sclockadj(ctx context.Context, env cli.Env) error {
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	defer signal.Stop(signals)
 	// The caller's context ends on signals too, and does not tell on which.
-	return (&sclockadj{env: env, clock: clock.System(), root: fsx.Host, signals: signals}).run(context.WithoutCancel(ctx))
+	return (&sclockadj{env: env, clock: clock.System(), root: fsx.Host, lease: ownLease(env, os.Geteuid()), signals: signals}).run(context.WithoutCancel(ctx))
+}
+
+// ownLease is where sdwdate has its lease when this account runs it. Root is not
+// led anywhere by its environment.
+func ownLease(env cli.Env, euid int) string {
+	home, _ := env.Lookup("HOME")
+	if status, _, err := folders(home); err == nil && euid != 0 {
+		return status + "/" + fileLease
+	}
+	return clock.LeasePath
 }
 
 func (s *sclockadj) run(ctx context.Context) error {
+	if len(s.env.Args) == 3 && s.env.Args[1] == "--restore" {
+		home := filepath.Clean(s.env.Args[2])
+		if filepath.Dir(home) != "/home" {
+			return s.misused("%s is no home directory below /home", strconv.Quote(short(home)))
+		}
+		s.lease = home + "/sdwdate/" + fileLease
+		return s.restore()
+	}
 	if len(s.env.Args) != 2 {
 		return s.misused("%d arguments, want one", max(len(s.env.Args)-1, 0))
 	}
@@ -105,11 +126,11 @@ func permitted(err error) error {
 
 // adjust makes the correction and waits for its end.
 func (s *sclockadj) adjust(ctx context.Context, offset time.Duration) (err error) {
-	if l, ok := clock.Current(s.clock, s.root, clock.LeasePath); ok && l.Alive() {
-		return cli.WithHint(fmt.Errorf("process %d is moving the clock already", l.PID), "%s --restore ends that", s.env.Name())
+	if err := s.alone(); err != nil {
+		return err
 	}
 	slewer, err := clock.NewSlewer(clock.Options{
-		Clock: s.clock, Policy: clock.Prompt(), Root: s.root, Lease: clock.LeasePath, Log: func(line string) { s.env.Warnf("%s", line) },
+		Clock: s.clock, Policy: clock.Prompt(), Root: s.root, Lease: s.lease, Log: func(line string) { s.env.Warnf("%s", line) },
 	})
 	if err != nil {
 		return err
@@ -118,7 +139,7 @@ func (s *sclockadj) adjust(ctx context.Context, offset time.Duration) (err error
 	ctx, caught := s.untilSignal(ctx)
 	_, err = slewer.Start(offset)
 	if errors.Is(err, fs.ErrNotExist) { // no folder for the lease
-		if err = prepareStatus(s.root); err == nil {
+		if err = s.folder(); err == nil {
 			_, err = slewer.Start(offset)
 		}
 	}
@@ -175,8 +196,29 @@ func (s *sclockadj) follow(ctx context.Context, slewer *clock.Slewer, caught fun
 	}
 }
 
+// alone fails while a process that may be called to account moves the clock: two
+// would take each other's rate for the normal one, and to undo what a living one
+// does would leave it believing that it goes on.
+func (s *sclockadj) alone() error {
+	if l, ok := clock.Current(s.clock, s.root, s.lease); ok && l.Alive(s.root) {
+		return cli.WithHint(fmt.Errorf("process %d is moving the clock", l.PID), "it puts the rate in order when it is ended: kill %d", l.PID)
+	}
+	return nil
+}
+
+// folder makes the folder of the lease.
+func (s *sclockadj) folder() error {
+	if s.lease == clock.LeasePath {
+		return prepareStatus(s.root)
+	}
+	return s.root.MkdirAll(filepath.Dir(s.lease), 0o755)
+}
+
 func (s *sclockadj) restore() error {
-	done, err := clock.Restore(s.clock, s.root, clock.LeasePath)
+	if err := s.alone(); err != nil {
+		return err
+	}
+	done, err := clock.Restore(s.clock, s.root, s.lease)
 	if done != "" {
 		fmt.Fprintln(s.env.Stdout, done)
 	}
@@ -193,7 +235,7 @@ func (s *sclockadj) status() error {
 		return err
 	}
 	fmt.Fprintf(s.env.Stdout, "tick: %d\nfrequency: %+.3f ppm\n", d.Tick, float64(d.Frequency)/(1<<16))
-	if l, ok := clock.Current(s.clock, s.root, clock.LeasePath); ok {
+	if l, ok := clock.Current(s.clock, s.root, s.lease); ok {
 		fmt.Fprintf(s.env.Stdout, "process: %d\nnormal tick: %d\n", l.PID, l.Tick)
 		left += l.Left(s.clock.Sample())
 	}

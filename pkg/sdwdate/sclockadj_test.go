@@ -5,8 +5,12 @@ package sdwdate
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -24,12 +28,13 @@ type adjustRig struct {
 	sim      *clock.Simulated
 	root     fsx.Root
 	signals  chan os.Signal
+	lease    string
 	out, err bytes.Buffer
 }
 
 func newAdjustRig(t *testing.T, wrong time.Duration) *adjustRig {
 	t.Helper()
-	return &adjustRig{sim: clock.NewSimulated(worldNow(), wrong), root: fsx.Root(t.TempDir()), signals: make(chan os.Signal, 1)}
+	return &adjustRig{sim: clock.NewSimulated(worldNow(), wrong), root: fsx.Root(t.TempDir()), signals: make(chan os.Signal, 1), lease: clock.LeasePath}
 }
 
 // call runs the program and returns its exit code.
@@ -38,7 +43,7 @@ func (r *adjustRig) call(args ...string) int {
 	r.err.Reset()
 	env := cli.Env{Args: append([]string{"sclockadj"}, args...), Stdout: &r.out, Stderr: &r.err}
 	return cli.Run(context.Background(), env, func(ctx context.Context, env cli.Env) error {
-		return (&sclockadj{env: env, clock: r.sim, root: r.root, signals: r.signals}).run(ctx)
+		return (&sclockadj{env: env, clock: r.sim, root: r.root, lease: r.lease, signals: r.signals}).run(ctx)
 	})
 }
 
@@ -115,14 +120,51 @@ func TestSclockadjDisturbed(t *testing.T) {
 	}
 }
 
-// killed leaves behind what a sclockadj does that is killed after a minute. The
-// lease names the process of this test.
+// killed leaves behind what a sclockadj does that is killed after a minute.
 func (r *adjustRig) killed(t *testing.T) {
 	t.Helper()
-	if err := r.root.MkdirAll(statusDir, 0o755); err != nil {
+	r.living(t)
+	r.owner(t, noProcess(t), 0)
+}
+
+// owner makes the lease another process's.
+func (r *adjustRig) owner(t *testing.T, pid int, begun uint64) {
+	t.Helper()
+	data, err := r.root.ReadFile(r.lease, 4096)
+	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := clock.NewSlewer(clock.Options{Clock: r.sim, Policy: clock.Prompt(), Root: r.root, Lease: clock.LeasePath, Log: func(string) {}})
+	var l clock.Lease
+	if err := json.Unmarshal(data, &l); err != nil {
+		t.Fatal(err)
+	}
+	l.PID, l.Begun = pid, begun
+	if data, err = json.Marshal(l); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.root.WriteAtomic(r.lease, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// noProcess is the number of a process that has ended.
+func noProcess(t *testing.T) int {
+	t.Helper()
+	cmd := exec.Command("/bin/true")
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.Process.Pid
+}
+
+// living is a correction of a minute ago that goes on. The lease names the
+// process of this test.
+func (r *adjustRig) living(t *testing.T) {
+	t.Helper()
+	if err := r.root.MkdirAll(filepath.Dir(r.lease), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s, err := clock.NewSlewer(clock.Options{Clock: r.sim, Policy: clock.Prompt(), Root: r.root, Lease: r.lease, Log: func(string) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,15 +197,71 @@ func TestAcceptance04_Restore(t *testing.T) {
 }
 
 // TestSclockadjOnce: two at a time would take each other's rate for the normal
-// one.
+// one; and what a living process does is not undone behind its back.
 func TestSclockadjOnce(t *testing.T) {
 	r := newAdjustRig(t, -7*time.Second)
-	r.killed(t)
-	if code := r.call("7000000000"); code != 1 || !strings.Contains(r.err.String(), "is moving the clock already\nsclockadj: hint: sclockadj --restore ends that\n") {
-		t.Errorf("exit %d, %s", code, &r.err)
+	r.living(t)
+	for _, arg := range []string{"7000000000", "--restore"} {
+		if code := r.call(arg); code != 1 || !strings.Contains(r.err.String(), fmt.Sprintf("process %d is moving the clock\nsclockadj: hint: ", os.Getpid())) {
+			t.Errorf("%s: exit %d, %s", arg, code, &r.err)
+		}
 	}
-	if calls := r.sim.Calls(); !slices.Equal(calls, []string{"tick 10050"}) {
+	if calls := r.sim.Calls(); !slices.Equal(calls, []string{"tick 10050"}) || !r.root.Exists(r.lease) {
 		t.Errorf("%v", calls)
+	}
+}
+
+// TestSclockadjNumberAgain: the number of the dead process is another's by now:
+// what the dead one left is undone all the same.
+func TestSclockadjNumberAgain(t *testing.T) {
+	r := newAdjustRig(t, -7*time.Second)
+	r.living(t)
+	stat := "1 (a) b) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %d 0 0\n"
+	write(t, r.root, fmt.Sprintf("/proc/%d/stat", os.Getpid()), fmt.Sprintf(stat, 500))
+	r.owner(t, os.Getpid(), 500)
+	if code := r.call("--restore"); code != 1 || !r.root.Exists(r.lease) {
+		t.Errorf("the same process: exit %d", code)
+	}
+	r.owner(t, os.Getpid(), 499)
+	if code := r.call("--restore"); code != 0 || r.root.Exists(r.lease) {
+		t.Errorf("another one: exit %d, %s", code, &r.err)
+	}
+	if d, _ := r.sim.Discipline(); d.Tick != clock.NormalTick {
+		t.Errorf("tick %d", d.Tick)
+	}
+}
+
+// TestSclockadjHome: somebody runs sdwdate from home; its lease is there, and is
+// found by the same account, and by root when told whose.
+func TestSclockadjHome(t *testing.T) {
+	env := cli.Env{Environ: []string{"HOME=/home/user"}}
+	const lease = "/home/user/sdwdate/slew.lease"
+	if own, roots := ownLease(env, 1000), ownLease(env, 0); own != lease || roots != clock.LeasePath {
+		t.Errorf("%s, root's %s", own, roots)
+	}
+	if other := ownLease(cli.Env{Environ: []string{"HOME=/run/sdwdate"}}, 1000); other != clock.LeasePath {
+		t.Error(other)
+	}
+	r := newAdjustRig(t, -7*time.Second)
+	r.lease = lease
+	r.living(t)
+	r.lease = clock.LeasePath
+	if code := r.call("--restore", "/home/user"); code != 1 || !strings.Contains(r.err.String(), "is moving the clock") {
+		t.Errorf("alive: exit %d, %s", code, &r.err)
+	}
+	r.lease = lease
+	r.owner(t, noProcess(t), 0)
+	r.lease = clock.LeasePath
+	if code := r.call("--restore"); code != 0 || r.out.Len() != 0 {
+		t.Errorf("another's: exit %d, %s", code, &r.out)
+	}
+	for _, home := range []string{"/etc", "/home", "/home/../etc", "home/user", "/home/user/sdwdate"} {
+		if code := r.call("--restore", home); code != 1 || !strings.Contains(r.err.String(), "is no home directory below /home") {
+			t.Errorf("%s: exit %d, %s", home, code, &r.err)
+		}
+	}
+	if code := r.call("--restore", "/home/user"); code != 0 || r.out.String() != "set the tick from 10050 back to 10000\n" || r.root.Exists(lease) {
+		t.Errorf("dead: exit %d, %s%s", code, &r.out, &r.err)
 	}
 }
 

@@ -59,7 +59,13 @@ type event struct {
 	out func() outcome
 }
 
-func (n *network) start(o order, _ how) {
+func (n *network) start(orders []order, _ how) {
+	for _, o := range orders {
+		n.ask(o)
+	}
+}
+
+func (n *network) ask(o order) {
 	n.asked = append(n.asked, o.Source.URL)
 	s := n.servers[o.Source.URL]
 	begin, raw := n.clock.World(), n.clock.Sample().Raw

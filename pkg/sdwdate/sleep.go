@@ -48,10 +48,16 @@ func (d draw) sleep(failures int, firstSuccess bool) time.Duration {
 	return d.between(least, most)
 }
 
+// woken is why a wait ended early: not at all where it is zero.
+type woken struct {
+	clock.Change      // the clock made a step, or the machine slept
+	Hangup       bool // SIGHUP
+}
+
 // wait lets time pass, while the slewer looks after the clock. It ends early
 // when the clock makes a step, on SIGHUP, and with an error when the context
 // ends.
-func (d *daemon) wait(ctx context.Context, span time.Duration) (stepped clock.Change, err error) {
+func (d *daemon) wait(ctx context.Context, span time.Duration) (w woken, err error) {
 	d.stage(span + span/slowest + time.Minute)
 	inner, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -59,33 +65,39 @@ func (d *daemon) wait(ctx context.Context, span time.Duration) (stepped clock.Ch
 		defer close(done)
 		select {
 		case <-d.hangup:
+			w.Hangup = true
 			cancel()
 		case <-inner.Done():
 		}
 	}()
-	defer func() {
-		cancel()
-		<-done
-	}()
 	change := d.pause(inner, span)
-	return change, ctx.Err()
+	cancel()
+	<-done
+	w.Change = change
+	return w, ctx.Err()
 }
 
 // pause is the slewer's wait, or a plain one where the clock is not touched or
-// the slewer cannot wait.
+// the slewer cannot wait. It can as a rule when it has ended a correction that
+// another program disturbed.
 func (d *daemon) pause(ctx context.Context, span time.Duration) clock.Change {
-	begin := d.clock.Sample().Boot
-	if d.slewer != nil {
-		_, change, err := d.slewer.Wait(ctx, span)
+	const tries = 2
+	end := d.clock.Sample().Boot + span
+	for range tries {
+		if d.slewer == nil {
+			break
+		}
+		_, change, err := d.slewer.Wait(ctx, end-d.clock.Sample().Boot)
 		if err == nil {
 			return change
 		}
 		d.log.warnf("The gradual correction of the clock has ended: %s", describeClockError(err))
+		d.unsettled = false // and it was not complete
 		if change.Any() {
 			return change
 		}
 	}
-	t := time.NewTimer(begin + span - d.clock.Sample().Boot)
+	t := time.NewTimer(end - d.clock.Sample().Boot)
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -115,14 +127,20 @@ func (d *daemon) sleep(ctx context.Context, span time.Duration, lastForeign *tim
 		if left <= 0 {
 			break
 		}
-		change, err := d.wait(ctx, left)
+		w, err := d.wait(ctx, min(left, d.settling()))
 		if err != nil {
 			return err
 		}
-		now := d.clock.Sample().Boot
-		if !change.Any() {
-			break // all slept, or SIGHUP
+		if w.Hangup {
+			break
 		}
+		change := w.Change
+		if !change.Any() { // that much is slept
+			d.settle(ctx)
+			continue
+		}
+		d.unsettled = false // a time that somebody else has set is not to be kept
+		now := d.clock.Sample().Boot
 		d.log.warnf("Clock got changed by something other than sdwdate. sleep_time_seconds: %d step: %+.3f suspended: %.3f",
 			int(span.Seconds()), change.Step.Seconds(), change.Suspended.Seconds())
 		soon := now + d.draw.between(0, foreignMost)
@@ -134,4 +152,35 @@ func (d *daemon) sleep(ctx context.Context, span time.Duration, lastForeign *tim
 	}
 	d.log.infof("Slept for about %d seconds.", int((d.clock.Sample().Boot - begin).Seconds()))
 	return nil
+}
+
+// settling is how long to sleep before the correction is looked at, because it
+// may be done then.
+func (d *daemon) settling() time.Duration {
+	if !d.unsettled {
+		return sleepMost
+	}
+	left, err := d.slewer.Settles()
+	if err != nil {
+		return sleepMost
+	}
+	return max(left, time.Second)
+}
+
+// settle copies the time to the hardware clock once the correction of the clock
+// is done; a clock that is still being moved shows a time that is known to be
+// wrong (D16).
+func (d *daemon) settle(ctx context.Context) {
+	if !d.unsettled {
+		return
+	}
+	if left, err := d.slewer.Settles(); err != nil || left > 0 {
+		return
+	}
+	d.unsettled = false
+	d.background.Add(1)
+	go func() {
+		defer d.background.Done()
+		d.applier.syncHardwareClock(ctx)
+	}()
 }

@@ -119,11 +119,13 @@ func (t tester) run(ctx context.Context, c conf, only []string) error {
 // ask asks some servers at once.
 func (t tester) ask(ctx context.Context, pool int, sources []source) []finding {
 	all := make([]finding, len(sources))
+	var orders []order
 	for i, s := range sources {
 		o := order{ID: i, Pool: pool, Source: s}
 		all[i] = finding{settled: settled{order: o, Status: statusTimeout}}
-		t.net.start(o, t.ways)
+		orders = append(orders, o)
 	}
+	t.net.start(orders, t.ways)
 	until := t.boot() + childLimit + time.Minute
 	for range sources {
 		out, ok := t.net.wait(ctx, until)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -31,7 +32,12 @@ func troubled(release <-chan struct{}) [9]func(asked, net.Conn) {
 		},
 		good,
 		says("HTTP/1.1 200 OK\r\n\r\n"), // no Date
-		says("HTTP/1.1 302 Found\r\nLocation: http://198.51.100.1/\r\nDate: Thu, 01 Jan 1970 00:00:01 GMT\r\n\r\n"),
+		func(_ asked, c net.Conn) { // a random time, and a way to somewhere else
+			readRequest(c)
+			year, day := 1970+rand.IntN(200), rand.IntN(365)
+			fmt.Fprintf(c, "HTTP/1.1 302 Found\r\nLocation: http://198.51.100.1/\r\nDate: %s\r\n\r\n",
+				time.Date(year, 1, 1+day, 12, 0, 0, 0, time.UTC).Format("Mon, 02 Jan 2006 15:04:05 GMT"))
+		},
 		good,
 		tellsTime(-30 * 24 * time.Hour), // slow
 		tellsTime(400 * 24 * time.Hour), // fast

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/spf13/pflag"
 
@@ -37,8 +38,10 @@ const (
 
 const fetchUsage = `usage: url-to-unixtime [--json] [--method=auto|HEAD|GET] [--user-agent=TEXT] IP PORT URL VERBOSITY
        url-to-unixtime IP PORT HOST REMOTE_PORT VERBOSITY
+       url-to-unixtime --each [OPTION]... IP PORT URL...
 Asks a web server for the time, through Tor's SocksPort at IP and PORT.
   --json              print what sdwdate reads
+  --each              ask several servers at once, and print a line for each
   --method=METHOD     how to ask; auto is HEAD, then GET
   --user-agent=TEXT   what to say that asks
   --version           print the version
@@ -46,8 +49,9 @@ Asks a web server for the time, through Tor's SocksPort at IP and PORT.
 
 // fetchArgs is the command line of url-to-unixtime.
 type fetchArgs struct {
-	json, verbose bool
-	request       request
+	json, verbose, severally bool
+	request                  request // without a target
+	targets                  []target
 }
 
 // URLToUnixtime is the program url-to-unixtime: one URL, one time.
@@ -69,12 +73,22 @@ func urlToUnixtimeAt(root fsx.Root) func(context.Context, cli.Env) error {
 		if err != nil {
 			return &cli.Exit{Code: codeTransport, Err: err}
 		}
-		r := args.request
+		r := &args.request
 		r.Bounds, r.Now, r.Raw = limits, env.Now, monotonicRaw
-		r.Roots = func() (*x509.CertPool, error) { return authorities(root) }
-		resp, err := r.do(ctx)
-		return args.report(env, resp, err)
+		r.Roots = sync.OnceValues(func() (*x509.CertPool, error) { return authorities(root) })
+		if args.severally {
+			return args.each(ctx, env)
+		}
+		return args.one(ctx, env, args.targets[0])
 	}
+}
+
+// one asks one server.
+func (a fetchArgs) one(ctx context.Context, env cli.Env, t target) error {
+	r := a.request
+	r.Target = t
+	resp, err := r.do(ctx)
+	return a.report(env, resp, err)
 }
 
 func parseFetchArgs(env cli.Env) (fetchArgs, error) {
@@ -83,38 +97,55 @@ func parseFetchArgs(env cli.Env) (fetchArgs, error) {
 	flags.SetInterspersed(false)
 	flags.Usage = func() {}
 	flags.BoolVar(&a.json, "json", false, "")
+	flags.BoolVar(&a.severally, "each", false, "")
 	method := flags.String("method", "auto", "")
 	agent := flags.String("user-agent", defaultUserAgent, "")
 	if err := flags.Parse(env.Args[1:]); err != nil {
 		return a, err
 	}
 	rest := flags.Args()
-	if len(rest) == 5 && rest[3] != "" && strings.Trim(rest[3], "0123456789") == "" { // the form of 2020
-		rest = []string{rest[0], rest[1], "http://" + rest[2] + ":" + rest[3], rest[4]}
-	}
-	if len(rest) != 4 {
+	switch {
+	case a.severally && len(rest) < 3:
+		return a, fmt.Errorf("%d arguments instead of 3 or more: IP PORT URL [URL]", len(rest))
+	case a.severally:
+	case len(rest) == 5 && rest[3] != "" && strings.Trim(rest[3], "0123456789") == "": // the form of 2020
+		a.verbose, rest = rest[4] == "true", []string{rest[0], rest[1], "http://" + rest[2] + ":" + rest[3]}
+	case len(rest) != 4:
 		return a, fmt.Errorf("%d arguments instead of 4: IP PORT URL VERBOSITY", len(rest))
+	default:
+		a.verbose, rest = rest[3] == "true", rest[:3]
 	}
-	ip, err := parseIP(rest[0])
-	if err != nil {
+	if err := a.request.parse(rest[0], rest[1], *method, *agent); err != nil {
 		return a, err
 	}
-	port, err := parsePort(rest[1])
-	if err != nil {
-		return a, err
-	}
-	a.verbose = rest[3] == "true"
-	a.request.Proxy = netip.AddrPortFrom(ip, port)
-	if a.request.Target, err = parseURL(rest[2]); err != nil {
-		return a, err
-	}
-	if a.request.Method, err = oneOf("auto", "HEAD", "GET")(*method); err != nil {
-		return a, fmt.Errorf("--method: %w", err)
-	}
-	if a.request.UserAgent, err = parseUserAgent(*agent); err != nil {
-		return a, fmt.Errorf("--user-agent: %w", err)
+	for _, url := range rest[2:] {
+		t, err := parseURL(url)
+		if err != nil {
+			return a, err
+		}
+		a.targets = append(a.targets, t)
 	}
 	return a, nil
+}
+
+// parse takes what is the same for all servers.
+func (r *request) parse(ip, port, method, agent string) error {
+	address, err := parseIP(ip)
+	if err != nil {
+		return err
+	}
+	number, err := parsePort(port)
+	if err != nil {
+		return err
+	}
+	r.Proxy = netip.AddrPortFrom(address, number)
+	if r.Method, err = oneOf("auto", "HEAD", "GET")(method); err != nil {
+		return fmt.Errorf("--method: %w", err)
+	}
+	if r.UserAgent, err = parseUserAgent(agent); err != nil {
+		return fmt.Errorf("--user-agent: %w", err)
+	}
+	return nil
 }
 
 func authorities(root fsx.Root) (*x509.CertPool, error) {

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+package main
+
+import (
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"whonix-networking/pkg/clock/clocktest"
+)
+
+func init() { clocktest.Forbid() }
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"onion-time-check":      main,
+		"onion-time-pre-script": main,
+		"has_netvm_on_qubes":    main,
+	})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/script"})
+}
