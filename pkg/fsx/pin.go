@@ -155,6 +155,14 @@ func (p *Pinned) Chown(uid, gid int) error {
 	return p.fail("chown", unix.Fchownat(p.fd, "", uid, gid, unix.AT_EMPTY_PATH))
 }
 
+// Unlink removes an entry of a held directory that is no directory itself.
+func (p *Pinned) Unlink(name string) error {
+	if err := unix.Unlinkat(p.fd, name, 0); err != nil {
+		return &fs.PathError{Op: "unlink", Path: path.Join(p.Name, name), Err: err}
+	}
+	return nil
+}
+
 // Attribute returns an extended attribute; none is nil.
 func (p *Pinned) Attribute(name string) ([]byte, error) {
 	const sizeMax = 4096
