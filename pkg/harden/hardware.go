@@ -34,12 +34,16 @@ type hardwareSettings struct {
 	sysfsWhitelist, cpuinfoWhitelist, sysfs, selinux bool
 }
 
-// HideHardwareInfo is the program hide-hardware-info.
+// HideHardwareInfo is the program hide-hardware-info, and by another name the
+// generator of drop-ins for it.
 func HideHardwareInfo(ctx context.Context, env cli.Env) error {
 	return hideHardwareInfo(ctx, env, host())
 }
 
 func hideHardwareInfo(_ context.Context, env cli.Env, on system) error {
+	if env.Name() == generatorName {
+		return generate(env, on)
+	}
 	if done, err := noArguments(env, "hide-hardware-info", hardwareUsage); done || err != nil {
 		return err
 	}
