@@ -26,7 +26,7 @@ VERSION := $(shell scripts/version)
 LDFLAGS := -s -w -X whonix-networking/pkg/cli.Version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
-SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba|busybox )?sh' -- scripts .ci etc/profile.d etc/update-motd.d etc/uwt.d/40_qubes.conf etc/qubes etc/qubes-rpc systemd/user-environment-generators)
+SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba|busybox )?sh' -- scripts .ci etc/profile.d etc/kernel etc/update-motd.d etc/uwt.d/40_qubes.conf etc/qubes etc/qubes-rpc systemd/user-environment-generators)
 
 export CGO_ENABLED := 0
 export GOTOOLCHAIN := local
