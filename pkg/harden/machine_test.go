@@ -24,11 +24,11 @@ const top = "../.."
 
 // machine is a directory that stands for a whole system.
 type machine struct {
-	*testing.T
+	testing.TB
 	system
 }
 
-func newMachine(t *testing.T) *machine {
+func newMachine(t testing.TB) *machine {
 	t.Helper()
 	m := &machine{t, system{root: fsx.Root(t.TempDir()), privileged: true}}
 	m.must(os.Chmod(m.root.Path("/"), 0o755)) // whatever the umask
