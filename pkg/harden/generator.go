@@ -5,6 +5,7 @@ package harden
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -29,11 +30,31 @@ func dropIns() []dropIn {
 	}
 }
 
+// toggleDir has an empty file for each thing that the administrator wants, so
+// that no file of a package has to be edited.
+const toggleDir = "/etc/security-misc/enable.d"
+
+// toggle is a file there, and the unit that it switches on.
+type toggle struct{ name, unit, target string }
+
+func toggles() []toggle {
+	return []toggle{
+		{"hardware", "hide-hardware-info.service", "sysinit.target"},
+		{"hidepid", "proc-hidepid.service", "sysinit.target"},
+		{"noexec", "remount-secure.service", "sysinit-post.target"},
+		{"permission-hardener", "permission-hardener.service", "sysinit.target"},
+	}
+}
+
+// unitDir is where the package's units are.
+const unitDir = "/usr/lib/systemd/system"
+
 // dropInName is the file's name in the folder of the service.
 const dropInName = "40_security-misc.conf"
 
-// generate writes the drop-ins to a generator's folder. A service with a group
-// that does not exist would not start at all: then there is no drop-in, and
+// generate switches units on that the administrator has a file for, and writes
+// the drop-ins, to a generator's folder. A service with a group that does not
+// exist would not start at all: then there is no drop-in, and
 // proc-hidepid.service, which looks for its own, does not start either.
 func generate(env cli.Env, on system) error {
 	if len(env.Args) < 2 {
@@ -41,6 +62,19 @@ func generate(env cli.Env, on system) error {
 	}
 	names := newAccounts(on.root)
 	var failures []error
+	for _, t := range toggles() {
+		if !on.root.Exists(toggleDir + "/" + t.name) {
+			continue
+		}
+		wants := filepath.Join(env.Args[1], t.target+".wants")
+		err := os.MkdirAll(wants, dirMode)
+		if err == nil {
+			err = os.Symlink(unitDir+"/"+t.unit, filepath.Join(wants, t.unit))
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			failures = append(failures, err)
+		}
+	}
 	for _, d := range dropIns() {
 		if _, ok := names.groups.id[d.group]; !ok || !enabled(on, d.when) {
 			continue
@@ -58,7 +92,12 @@ func generate(env cli.Env, on system) error {
 
 // enabled reports whether a unit of the early boot is.
 func enabled(on system, unit string) bool {
-	for _, dir := range []string{"/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system"} {
+	for _, t := range toggles() {
+		if t.unit == unit && on.root.Exists(toggleDir+"/"+t.name) {
+			return true
+		}
+	}
+	for _, dir := range []string{"/etc/systemd/system", "/run/systemd/system", unitDir} {
 		if _, err := os.Lstat(on.root.Path(dir + "/sysinit.target.wants/" + unit)); err == nil {
 			return true
 		}

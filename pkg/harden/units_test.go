@@ -128,6 +128,40 @@ func TestGenerator(t *testing.T) {
 	}
 }
 
+// TestToggles: a file switches a unit on, and its drop-ins with it.
+func TestToggles(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	unitRoot(m)
+	out := t.TempDir()
+	for _, name := range []string{"hidepid", "noexec", "hardware", "unknown"} {
+		m.write(toggleDir+"/"+name, "")
+	}
+	for range 2 { // again, as at a reload into the same folder
+		m.run(hideHardwareInfo, "/usr/lib/systemd/system-generators/"+generatorName, out, out, out).want(m, 0)
+	}
+	found, err := filepath.Glob(out + "/*/*")
+	m.must(err)
+	for i, f := range found {
+		found[i] = strings.TrimPrefix(f, out+"/")
+		if target, err := os.Readlink(f); err == nil && !m.root.IsFile(target) {
+			t.Errorf("%s leads to %s", found[i], target)
+		}
+	}
+	want := []string{"polkit.service.d/" + dropInName, "sysinit-post.target.wants/remount-secure.service", "sysinit.target.wants/hide-hardware-info.service", "sysinit.target.wants/proc-hidepid.service", "systemd-logind.service.d/" + dropInName, "user@.service.d/" + dropInName}
+	if !slices.Equal(found, want) {
+		t.Errorf("%q, want %q", found, want)
+	}
+	// What a toggle does is what enabling the unit would do.
+	for _, toggle := range toggles() {
+		data, err := os.ReadFile(top + "/systemd/system/" + toggle.unit)
+		m.must(err)
+		if !strings.Contains(string(data), "\nWantedBy="+toggle.target+"\n") {
+			t.Errorf("%s is not wanted by %s", toggle.unit, toggle.target)
+		}
+	}
+}
+
 // TestGroups: systemd makes them.
 func TestGroups(t *testing.T) {
 	t.Parallel()
