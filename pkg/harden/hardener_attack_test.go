@@ -55,6 +55,20 @@ func (a *attacker) swap(round int) error {
 	if err != nil {
 		return err
 	}
+	// Only two things take turns here: a second name of the victim, and a file
+	// that is to be stripped.
+	g := a.root.Path(a.dir + "/g")
+	if round%2 == 0 {
+		err = os.Link(a.root.Path(a.victim), spare)
+	} else if err = os.WriteFile(spare, []byte("x"), 0o755); err == nil {
+		err = unix.Chmod(spare, 0o4755)
+	}
+	if err == nil {
+		err = os.Rename(spare, g)
+	}
+	if err != nil {
+		return err
+	}
 	// A directory and a link to the vault change places.
 	d, link := a.root.Path(a.dir+"/d"), a.root.Path(a.dir+"/link")
 	return unix.Renameat2(unix.AT_FDCWD, d, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE)
