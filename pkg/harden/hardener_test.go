@@ -3,12 +3,15 @@
 package harden
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"whonix-networking/pkg/cli"
 )
 
 const (
@@ -443,4 +446,52 @@ func TestJSON(t *testing.T) {
 		t.Errorf("%v", steps)
 	}
 	m.wantModes(map[string]uint32{"/opt/x": 0o4755})
+}
+
+// TestInterrupted: a run that ends half way has lost nothing, and the next one
+// does the rest.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.write(userRules, "/opt nosuid\n")
+	m.file("/opt/x", 0o4755)
+	cancelled := func(ctx context.Context, env cli.Env, on system) error {
+		ctx, cancel := context.WithCancel(ctx)
+		cancel()
+		return permissionHardener(ctx, env, on)
+	}
+	m.must(os.WriteFile(m.root.Path(hardenerLock), nil, 0o600))
+	m.run(cancelled, "permission-hardener", "enable").want(m, 203).says(m, "interrupted before '/opt/x'")
+	m.wantModes(map[string]uint32{"/opt/x": 0o4755})
+
+	// Killed after it was remembered, before the file was touched.
+	m.write(existingDir+overrideFile, "root root 4755 /opt/x\n")
+	m.write(appliedDir+overrideFile, "root root 744 /opt/x\n")
+	m.hardener("enable").want(m, 0)
+	m.wantModes(map[string]uint32{"/opt/x": 0o744})
+	if got := m.overrides(); got != "root root 744 /opt/x\n" {
+		t.Errorf("overrides: %q", got)
+	}
+
+	// Nor does an interrupted disable forget what is still to be restored.
+	m.run(cancelled, "permission-hardener", "disable", "all").want(m, 203)
+	m.hardener("disable", "all").want(m, 0)
+	m.wantModes(map[string]uint32{"/opt/x": 0o4755})
+	if got := m.overrides(); got != "" {
+		t.Errorf("overrides left: %q", got)
+	}
+}
+
+// TestLaterBit: a bit that a package sets after us is what disable restores.
+func TestLaterBit(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.write(userRules, "/usr/bin/x 0755 root root\n")
+	m.file("/usr/bin/x", 0o755)
+	m.hardener("enable").want(m, 0)
+	m.chmod("/usr/bin/x", 0o4755) // its postinst
+	m.hardener("enable").want(m, 0)
+	m.wantModes(map[string]uint32{"/usr/bin/x": 0o755})
+	m.hardener("disable", "/usr/bin/x").want(m, 0)
+	m.wantModes(map[string]uint32{"/usr/bin/x": 0o4755})
 }
