@@ -65,6 +65,9 @@ func (p *plan) policyRows() []row {
 		t := p.of[path]
 		r := newRow(path, t.ownership)
 		r.Capabilities, r.Rule = t.capability, t.rule.origin.String()
+		if t.rule.kind == ruleMode { // as it was written
+			r.Mode = strings.Fields(t.rule.text)[1]
+		}
 		rows = append(rows, r)
 	}
 	return rows

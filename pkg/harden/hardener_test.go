@@ -436,7 +436,7 @@ func TestJSON(t *testing.T) {
 	m.write(userRules, "/opt nosuid\n/opt 0750 root user\n")
 	var rows []row
 	m.must(json.Unmarshal([]byte(m.hardener("print-policy", "--json").want(m, 0).out), &rows))
-	want := []row{{"/opt", "root", "user", "750", "", userRules + ":2"}, {"/opt/x", "root", "root", "744", "", userRules + ":1"}}
+	want := []row{{"/opt", "root", "user", "0750", "", userRules + ":2"}, {"/opt/x", "root", "root", "744", "", userRules + ":1"}}
 	if fmt.Sprint(rows) != fmt.Sprint(want) {
 		t.Errorf("%v", rows)
 	}
