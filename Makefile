@@ -29,7 +29,7 @@ VERSION := $(shell scripts/version)
 BUILD := -trimpath -buildvcs=false -ldflags '-s -w -X whonix-networking/pkg/cli.Version=$(VERSION)'
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.6.1
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.1.4
-SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba|busybox )?sh' -- scripts .ci etc/profile.d etc/update-motd.d etc/uwt.d/40_qubes.conf etc/qubes etc/qubes-rpc systemd/user-environment-generators)
+SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba|busybox )?sh' -- scripts .ci etc/profile.d etc/kernel etc/update-motd.d etc/uwt.d/40_qubes.conf etc/qubes etc/qubes-rpc systemd/user-environment-generators)
 
 export CGO_ENABLED := 0
 export GOTOOLCHAIN := local
@@ -94,7 +94,7 @@ e2e: debs ## install the packages in containers, boot them, and use them as a pe
 boottest: all ## boot the units of Workstation and Gateway in a container, beside the other (root)
 	scripts/boottest
 
-vmtest: ## run what needs a kernel of its own under Debian's, in a virtual machine
+vmtest: all library ## run what needs a kernel of its own under Debian's, in a virtual machine
 	GO='$(GO)' scripts/vmtest
 
 reproducible: ## build twice, in two places, and compare

@@ -90,7 +90,7 @@ func (r Root) check(path string) error {
 // sticky directory lets nobody replace what root owns.
 func writer(fi fs.FileInfo) string {
 	const groupWrite, otherWrite = 0o020, 0o002
-	st, ok := fi.Sys().(*syscall.Stat_t)
+	st, ok := statOf(fi)
 	sticky := fi.IsDir() && fi.Mode()&fs.ModeSticky != 0
 	switch mode := fi.Mode().Perm(); {
 	case !ok:
@@ -103,4 +103,9 @@ func writer(fi fs.FileInfo) string {
 		return fmt.Sprintf("the group %d", st.Gid)
 	}
 	return ""
+}
+
+func statOf(fi fs.FileInfo) (*syscall.Stat_t, bool) {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return st, ok
 }

@@ -190,6 +190,12 @@ func TestInstall(t *testing.T) {
 		"/etc/default/tor.anondist":                                                           0o644,
 		"/etc/network/interfaces.d/30_non-qubes-whonix":                                       0o644,
 		"/etc/resolv.conf.whonix":                                                             0o644,
+		"/usr/bin/permission-hardener":                                                        0o755,
+		"/usr/bin/remount-secure":                                                             0o755,
+		"/usr/libexec/security-misc/remove-system.map":                                        0o755,
+		"/usr/libexec/security-misc/hide-hardware-info":                                       0o755,
+		"/usr/lib/permission-hardener.d/30_default.conf":                                      0o644,
+		"/etc/kernel/postinst.d/30_remove-system-map":                                         0o755,
 		"/usr/lib/systemd/system/tor@default.service.d/51_anon_ws_disable_stacked_tor.conf":   0o644,
 	} {
 		if files[path] != perm {
@@ -203,6 +209,8 @@ func TestInstall(t *testing.T) {
 		"/usr/libexec/whonix-firewall/firewall50user", "/usr/share/whonix-ws-firewall/unit_tests/stream_isolation_test",
 		"/usr/share/man/man8/whonix_firewall.8", "/usr/share/man/man8/reloadfirewall.8",
 		"/usr/lib/systemd/system-generators/anon-ws-disable-stacked-tor", "/usr/lib/anon-ws-disable-stacked-tor/torbrowser.sh", "/etc/systemd/network/99-default.link",
+		"/usr/lib/security-misc/permission-hardening", "/usr/lib/security-misc/permission-hardening-undo", "/usr/lib/security-misc/remount-secure",
+		"/usr/lib/security-misc/remove-system.map", "/usr/lib/systemd/system-generators/security-misc-hardening", "/usr/share/man/man8/remove-system.map.8",
 		"/etc/zprofile.d/20_torbrowser.zsh", "/etc/X11/Xsession.d/20_torbrowser",
 	} {
 		if files[link]&fs.ModeSymlink == 0 {
