@@ -18,7 +18,7 @@ import (
 const enableDir = "/etc/security-misc/enable.d"
 
 const (
-	modprobePath = "/sbin/modprobe"
+	modprobePath = "/usr/sbin/modprobe"
 	disableConf  = "/etc/modprobe.d/30_security-misc_disable.conf"
 )
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,3 +68,5 @@ func rootAbove(home string) fsx.Root {
 }
 
 func now() time.Time { return time.Now() }
+
+func uid(fi os.FileInfo) int { return int(fi.Sys().(*syscall.Stat_t).Uid) }

@@ -34,12 +34,8 @@ func isWatched(p string) bool {
 	if p != path.Clean(p) || strings.HasPrefix(p, "/") || strings.ContainsRune(p, 0) {
 		return false
 	}
-	for _, f := range watchedFiles() {
-		if p == f {
-			return true
-		}
-	}
-	for _, d := range watchedDirs() {
+	// What should be a file may have become a directory.
+	for _, d := range append(watchedFiles(), watchedDirs()...) {
 		if p == d || strings.HasPrefix(p, d+"/") {
 			return true
 		}
