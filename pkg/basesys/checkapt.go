@@ -22,7 +22,7 @@ func aptOptions(ctx context.Context, root fsx.Root) map[string]string {
 		return nil
 	}
 	var out bytes.Buffer
-	if (execx.Cmd{Path: root.Path(aptConfig), Args: []string{"-o", "Dir=" + string(root), "dump"}, Stdout: &out}).Run(ctx) != nil {
+	if (execx.Cmd{Path: root.Path(aptConfig), Args: []string{"dump"}, Stdout: &out}).Run(ctx) != nil {
 		return nil
 	}
 	options := map[string]string{}

@@ -318,3 +318,20 @@ func BenchmarkPAMHelpers(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkCheck is the whole table, as the program prints it, and its ratio to a
+// minimal start of the same program.
+func BenchmarkCheck(b *testing.B) {
+	program := built(b, "security-misc-check")
+	var whole, start float64
+	for b.Loop() {
+		begin := now()
+		_ = exec.Command(program).Run()
+		whole += float64(now().Sub(begin).Nanoseconds())
+		begin = now()
+		_ = exec.Command(program, "--version").Run()
+		start += float64(now().Sub(begin).Nanoseconds())
+	}
+	b.ReportMetric(whole/1e6/float64(b.N), "ms/check")
+	b.ReportMetric(whole/start, "check/start")
+}
