@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"whonix-networking/pkg/fsx"
@@ -25,8 +26,32 @@ const (
 	services     = "login sshd su su-l"
 )
 
-// newPAM makes accounts, and has pam-auth-update(8) make the stacks.
+// pamBase is a tree that is made once, and copied for each test.
+var pamBase struct {
+	sync.Mutex
+	dir string
+}
+
 func newPAM(t *testing.T) *pamTree {
+	t.Helper()
+	pamBase.Lock()
+	defer pamBase.Unlock()
+	if pamBase.dir == "" {
+		p := makePAM(t)
+		dir, err := os.MkdirTemp("", "basesys-pam-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		must(t, "cp", "-a", p.dir+"/.", dir)
+		pamBase.dir = dir
+	}
+	dir := t.TempDir()
+	must(t, "cp", "-a", pamBase.dir+"/.", dir)
+	return &pamTree{dir: dir, helpers: dir + "/usr/libexec"}
+}
+
+// makePAM makes accounts, and has pam-auth-update(8) make the stacks.
+func makePAM(t *testing.T) *pamTree {
 	t.Helper()
 	p := &pamTree{dir: shipped(t, "security-misc")}
 	p.helpers = p.dir + "/usr/libexec"
