@@ -12,5 +12,5 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Main(basesys.BlockLogins))
+	os.Exit(cli.Bare(basesys.BlockLogins))
 }

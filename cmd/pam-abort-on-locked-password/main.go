@@ -11,5 +11,5 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Main(basesys.Abort))
+	os.Exit(cli.Bare(basesys.Abort))
 }

@@ -11,5 +11,5 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Main(basesys.Info))
+	os.Exit(cli.Bare(basesys.Info))
 }

@@ -23,6 +23,16 @@ func asked(env cli.Env, help string) bool {
 	return true
 }
 
+// askedBare also answers a call for the version: for programs that PAM starts at
+// every login, to which cli.Main's watch for signals would add a thread.
+func askedBare(env cli.Env, help string) bool {
+	if len(env.Args) == 2 && env.Args[1] == "--version" {
+		fmt.Fprintf(env.Stdout, "%s (whonix-networking) %s\n", env.Name(), cli.Version)
+		return true
+	}
+	return asked(env, help)
+}
+
 // none is for programs without arguments: it answers a call for help, and
 // refuses the rest.
 func none(env cli.Env, help string) (done bool, err error) {

@@ -42,7 +42,7 @@ func abort(ctx context.Context, root fsx.Root, euid int, env cli.Env) error {
 
 // denyIfOnly reads the command line of helpers that have this one option.
 func denyIfOnly(env cli.Env, help string) (denyIf, done bool, err error) {
-	if asked(env, help) {
+	if askedBare(env, help) {
 		return false, true, nil
 	}
 	for _, a := range env.Args[1:] {

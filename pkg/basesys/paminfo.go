@@ -41,7 +41,7 @@ type login struct {
 
 // info only advises: whatever it finds, or fails to find, the login goes on.
 func (l *login) info(ctx context.Context) error {
-	if asked(l.env, infoHelp) {
+	if askedBare(l.env, infoHelp) {
 		return nil
 	}
 	user, _ := l.env.Lookup("PAM_USER")

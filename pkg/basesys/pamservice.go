@@ -33,12 +33,12 @@ func onlyIf(root fsx.Root, env cli.Env) error {
 	case "pam_faillock_not_if_x":
 		skip = uncounted(root, service)
 	default:
-		if done, err := none(env, onlyIfHelp); done {
-			return err
+		if askedBare(env, onlyIfHelp) {
+			return nil
 		}
 		return cli.WithHint(cli.Usagef("called as %q", name), "it is pam_only_if_login, pam_only_if_su or pam_faillock_not_if_x")
 	}
-	if len(env.Args) == 2 && asked(env, onlyIfHelp) || skip {
+	if len(env.Args) == 2 && askedBare(env, onlyIfHelp) || skip {
 		return nil
 	}
 	return &cli.Exit{Code: 1}

@@ -15,7 +15,6 @@ import (
 
 	"whonix-networking/pkg/cli"
 	"whonix-networking/pkg/fsx"
-	"whonix-networking/pkg/whonix"
 )
 
 const skelHelp = `usage: %s [force]
@@ -26,11 +25,12 @@ first-boot-skel(8).
 `
 
 const (
-	skelDir       = "/etc/skel"
-	skelUserFile  = "/etc/anon-base-files/user"
-	skelState     = "/var/lib/anon-base-files"
-	skelState2020 = "/var/cache/anon-base-files"
-	skelIntoFlag  = "--into" // of the child, which runs as the account
+	skelDir        = "/etc/skel"
+	skelUserFile   = "/etc/anon-base-files/user"
+	skelState      = "/var/lib/anon-base-files"
+	skelState2020  = "/var/cache/anon-base-files"
+	templateMarker = "/run/qubes/this-is-templatevm"
+	skelIntoFlag   = "--into" // of the child, which runs as the account
 )
 
 // Skel is the program first-boot-skel.
@@ -57,7 +57,7 @@ func (s *skel) run(ctx context.Context) error {
 		return cli.Usagef("takes no argument but force: %q", args)
 	}
 	name := "first-boot-skel.done"
-	if s.root.Exists(whonix.TemplateMarker) {
+	if s.root.Exists(templateMarker) {
 		name = "first-boot-skel.TemplateVM.done"
 	}
 	done, done2020 := skelState+"/"+name, skelState2020+"/"+name
