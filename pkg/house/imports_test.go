@@ -26,7 +26,7 @@ func layers() map[string]int {
 	return map[string]int{
 		"cli": foundation, "fsx": foundation, "sd": foundation, "execx": foundation, "whonix": foundation, "elfx": foundation, "checksum": foundation,
 		"confd": middle, "nft": middle, "session": middle, "seccomp": middle, "relay": middle, "socks5": middle, "torrc": middle, "torctl": middle, "clock": middle,
-		"firewall": domain, "oniongrater": domain, "uwt": domain, "bindp": domain, "isolate": domain, "stackedtor": domain, "sdwdate": domain, "gateway": domain, "leaktest": domain, "qubes": domain, "onionauth": domain, "harden": domain,
+		"firewall": domain, "oniongrater": domain, "uwt": domain, "bindp": domain, "isolate": domain, "stackedtor": domain, "sdwdate": domain, "gateway": domain, "leaktest": domain, "qubes": domain, "onionauth": domain, "harden": domain, "basesys": domain,
 		"netlab": tests, "torctl/tortest": tests, "clock/clocktest": tests, "tornet": tests, "lab": tests, "house": tests, "e2e": tests,
 	}
 }
