@@ -35,18 +35,18 @@ func (s *Space) forget(a Set, mask uint32, done map[Set]Set) Set {
 	}
 	field := s.fieldOf(a)
 	var is Set
-	var edges []edge
-	for i := range s.edgesOf(a) {
-		e := s.edgesOf(a)[i]
+	base := len(s.stack)
+	for _, e := range s.edgesOf(a) {
 		to := s.forget(e.to, mask, done)
 		if mask&(1<<field) != 0 {
 			is = s.Or(is, to)
 		} else {
-			edges = join(edges, e.last, to)
+			s.push(base, e.last, to)
 		}
 	}
-	if edges != nil {
-		is = s.node(field, edges)
+	if len(s.stack) > base {
+		is = s.node(field, s.stack[base:])
+		s.stack = s.stack[:base]
 	}
 	done[a] = is
 	return is
@@ -135,4 +135,13 @@ func (s *Space) choose(a Set, wanted []Value) (Value, Set) {
 		first = e.last.next()
 	}
 	panic("fdd: a node without any way on")
+}
+
+// Only is the set of one packet.
+func (s *Space) Only(p Packet) Set {
+	a := All
+	for f := fieldCount; f > 0; f-- {
+		a = s.And(s.Is(f-1, p[f-1]), a)
+	}
+	return a
 }

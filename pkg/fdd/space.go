@@ -27,17 +27,18 @@ type edge struct {
 	to   Set
 }
 
-// node looks at a field; its edges are part of Space.edges.
+// node looks at a field.
 type node struct {
 	field Field
-	first uint32
-	count uint32
+	edges []edge
 }
 
 // Space holds diagrams. It is not safe for use by several goroutines.
 type Space struct {
 	nodes  []node
-	edges  []edge
+	free   []edge // room for more
+	stack  []edge // of nodes that are being built
+	count  int    // of edges
 	unique map[uint64]Set
 	recent []result
 	valid  Set
@@ -67,7 +68,7 @@ const edgesMax = 3 << 20
 // NewSpace is an empty space.
 func NewSpace() *Space {
 	const recentSize = 1 << 13
-	return &Space{nodes: make([]node, 2, 1024), unique: map[uint64]Set{}, recent: make([]result, recentSize), limit: edgesMax}
+	return &Space{nodes: make([]node, 2, 4096), unique: map[uint64]Set{}, recent: make([]result, recentSize), limit: edgesMax}
 }
 
 // Do runs f and returns ErrTooLarge if its diagrams were.
@@ -85,7 +86,7 @@ func Do(f func()) (err error) {
 }
 
 // Size is how many nodes and edges the space holds.
-func (s *Space) Size() (nodes, edges int) { return len(s.nodes), len(s.edges) }
+func (s *Space) Size() (nodes, edges int) { return len(s.nodes), s.count }
 
 // fieldOf is the field that a set looks at first; sets of everything and
 // nothing look at none.
@@ -97,8 +98,7 @@ func (s *Space) fieldOf(a Set) Field {
 }
 
 func (s *Space) edgesOf(a Set) []edge {
-	n := s.nodes[a]
-	return s.edges[n.first : n.first+n.count]
+	return s.nodes[a].edges
 }
 
 // node is the set that looks at field and goes on along edges, which are in
@@ -118,14 +118,26 @@ func (s *Space) node(field Field, edges []edge) Set {
 		}
 		h++
 	}
-	if len(s.edges)+len(edges) > s.limit {
+	if s.count += len(edges); s.count > s.limit {
 		panic(ErrTooLarge)
 	}
 	id := Set(len(s.nodes))
-	s.nodes = append(s.nodes, node{field, uint32(len(s.edges)), uint32(len(edges))})
-	s.edges = append(s.edges, edges...)
+	s.nodes = append(s.nodes, node{field, s.keep(edges)})
 	s.unique[h] = id
 	return id
+}
+
+// keep copies edges to where they stay.
+func (s *Space) keep(edges []edge) []edge {
+	const chunk = 1 << 12
+	n := len(edges)
+	if len(s.free) < n {
+		s.free = make([]edge, max(chunk, n))
+	}
+	kept := s.free[:n:n]
+	s.free = s.free[n:]
+	copy(kept, edges)
+	return kept
 }
 
 func hash(field Field, edges []edge) uint64 {
@@ -240,6 +252,15 @@ func trivial(op operation, a, b Set) (Set, bool) {
 	return None, false
 }
 
+// push is join on the stack, for the node whose edges begin at base.
+func (s *Space) push(base int, last Value, to Set) {
+	if n := len(s.stack); n > base && s.stack[n-1].to == to {
+		s.stack[n-1].last = last
+	} else {
+		s.stack = append(s.stack, edge{last, to})
+	}
+}
+
 func (s *Space) combine(op operation, a, b Set) Set {
 	if is, ok := trivial(op, a, b); ok {
 		return is
@@ -261,15 +282,14 @@ func (s *Space) combine(op operation, a, b Set) Set {
 	if eb = whole[1:]; fb == field {
 		eb = s.edgesOf(b)
 	}
-	var room [16]edge
-	edges := room[:0]
+	base := len(s.stack)
 	for i, j := 0, 0; i < len(ea); {
-		x, y := ea[i], eb[j] // values: s.edges may move below
+		x, y := ea[i], eb[j]
 		last := x.last
 		if y.last.Less(last) {
 			last = y.last
 		}
-		edges = join(edges, last, s.combine(op, x.to, y.to))
+		s.push(base, last, s.combine(op, x.to, y.to))
 		if x.last == last {
 			i++
 		}
@@ -277,7 +297,8 @@ func (s *Space) combine(op operation, a, b Set) Set {
 			j++
 		}
 	}
-	is := s.node(field, edges)
+	is := s.node(field, s.stack[base:])
+	s.stack = s.stack[:base]
 	s.recent[place] = result{op, a, b, is}
 	return is
 }

@@ -28,7 +28,7 @@ func layers() map[string]int {
 		"cli": foundation, "fsx": foundation, "sd": foundation, "execx": foundation, "whonix": foundation, "elfx": foundation,
 		"confd": middle, "nft": middle, "session": middle, "seccomp": middle, "relay": middle, "socks5": middle, "torrc": middle, "torctl": middle, "clock": middle, "fdd": middle,
 		"leakproof": proof,
-		"firewall": domain, "oniongrater": domain, "uwt": domain, "bindp": domain, "isolate": domain, "stackedtor": domain, "sdwdate": domain, "gateway": domain, "leaktest": domain, "qubes": domain,
+		"firewall":  domain, "oniongrater": domain, "uwt": domain, "bindp": domain, "isolate": domain, "stackedtor": domain, "sdwdate": domain, "gateway": domain, "leaktest": domain, "qubes": domain,
 		"netlab": tests, "torctl/tortest": tests, "clock/clocktest": tests, "tornet": tests, "lab": tests, "house": tests,
 	}
 }
