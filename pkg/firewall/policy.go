@@ -285,6 +285,9 @@ func (p *permits) workstationSends() {
 		for _, u := range []*nft.User{s.Sdwdate, s.Systemcheck} {
 			if u != nil {
 				p.plain(id, "SDWDATE_USER", "time", each(w.GatewayAddrs, fmt.Sprintf(" skuid %d meta l4proto tcp", u.UID))...)
+				if w.AllowUDP {
+					p.weak(id, "firewall_allow_udp", "UDP to the Gateway", each(w.GatewayAddrs, fmt.Sprintf(" skuid %d meta l4proto udp", u.UID))...)
+				}
 			}
 		}
 		p.plain(id, "CONTROL_PORT_FILTER_PROXY_PORT", "the control port filter", each(w.GatewayAddrs, " "+tcpTo(s.ControlPort))...)
@@ -308,7 +311,7 @@ func (p *permits) workstationSends() {
 // the list of addresses that counts later may not have it.
 func (p *permits) allowListTimesync() {
 	p.weak("P5", "outgoing_allow_ip_list", "sdwdate, systemcheck and the control port filter reach the Gateway until the time is right, whatever the list says",
-		each(append(loopbackNets(), p.s.Workstation.GatewayAddrs...), " meta l4proto tcp")...)
+		each(append(loopbackNets(), p.s.Workstation.GatewayAddrs...), " meta l4proto { tcp, udp }")...)
 }
 
 // tunnelSends is what leaves a Workstation in tunnel mode.
