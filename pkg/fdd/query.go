@@ -145,3 +145,21 @@ func (s *Space) Only(p Packet) Set {
 	}
 	return a
 }
+
+// Part is the packets of a set that are like p as far as the set can tell: of
+// each field it looks at on the way to p, an interval.
+func (s *Space) Part(a Set, p Packet) (fields []Field, intervals []Interval) {
+	for a > All {
+		f := s.nodes[a].field
+		var first Value
+		for _, e := range s.edgesOf(a) {
+			if !e.last.Less(p[f]) {
+				fields, intervals = append(fields, f), append(intervals, Interval{first, e.last})
+				a = e.to
+				break
+			}
+			first = e.last.next()
+		}
+	}
+	return fields, intervals
+}

@@ -136,7 +136,8 @@ func (m *model) compile(c *nft.ReadChain, where at, family fdd.Set, nat bool, by
 				compiled.target = m.compile(to, where, family, nat, byName, done, depth+1)
 			}
 		}
-		if compiled.doubt != "" {
+		decides := compiled.opaque || compiled.action.Kind != "" && compiled.action.Kind != "continue"
+		if compiled.doubt != "" && decides {
 			m.doubt(Doubt{r.Line, r.Text, compiled.doubt, false})
 		}
 		out.rules = append(out.rules, compiled)

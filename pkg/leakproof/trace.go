@@ -35,6 +35,7 @@ type tracer struct {
 	translated bool
 	maybe      bool // something on the way is not known
 	steps      []Step
+	verdict    string
 }
 
 // Verdicts of a trace.
@@ -45,22 +46,21 @@ const (
 
 // trace is the rules that decide about a packet.
 func (p *prover) trace(entry string, pkt fdd.Packet) []Step {
-	steps, _, _ := p.follow(entry, pkt, p.prefer)
-	return steps
+	return p.follow(entry, pkt, p.prefer).steps
 }
 
 // follow follows a packet from where it enters to where it passes or ends.
-func (m *model) follow(entry string, pkt fdd.Packet, prefer *fdd.Preference) (steps []Step, end fdd.Packet, verdict string) {
+func (m *model) follow(entry string, pkt fdd.Packet, prefer *fdd.Preference) *tracer {
 	t := &tracer{model: m, prefer: prefer, at: pkt}
-	verdict = t.pass(entry)
-	if verdict == passed && entry == prerouting {
+	t.verdict = t.pass(entry)
+	if t.verdict == passed && entry == prerouting {
 		next := forward
 		if m.Contains(m.ours(), t.at) {
 			next = input
 		}
-		verdict = t.pass(next)
+		t.verdict = t.pass(next)
 	}
-	return t.steps, t.at, verdict
+	return t
 }
 
 // pass sends the packet through the chains of a hook.

@@ -56,7 +56,7 @@ func preference(policy *Policy) *fdd.Preference {
 	p[fdd.SrcPort] = n(1234, 40000)
 	p[fdd.DstPort] = n(80, 53, 123)
 	p[fdd.Return] = n(1)
-	p[fdd.Route] = n(fdd.Local, fdd.Unicast)
+	p[fdd.Route] = n(fdd.Unicast, fdd.Local)
 	p[fdd.Src] = addrs("fd19:c33d:88bc::11", "10.152.152.11")
 	p[fdd.Dst] = addrs("2001:db8:66::66", "198.51.100.66")
 	return &p
@@ -89,7 +89,7 @@ func (p *prover) witness(b branch, bad fdd.Set, c claim, certain bool) *Witness 
 	if c.entry == prerouting {
 		start[fdd.Out] = fdd.Value{}
 	}
-	w := &Witness{Words: words(start), Tuple: tuple(start), Then: then, Certain: certain, Entry: c.entry, Packet: start}
+	w := &Witness{Words: words(start), Tuple: tuple(start), Then: then, Certain: certain && !p.wide(), Entry: c.entry, Packet: start}
 	w.Steps = p.trace(c.entry, start)
 	return w
 }
@@ -161,7 +161,11 @@ func words(p fdd.Packet) string {
 		if p[fdd.Return].Lo == 0 {
 			b.WriteString(" spoofed")
 		}
-		if r := p[fdd.Route].Lo; r != fdd.Local {
+		switch r := p[fdd.Route].Lo; r {
+		case fdd.Unicast:
+		case fdd.Local:
+			b.WriteString(" local")
+		default:
 			b.WriteString(" to " + routeName(r))
 		}
 	}
