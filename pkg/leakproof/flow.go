@@ -259,8 +259,8 @@ type passage struct {
 }
 
 // passage sends all packets through all hooks, once. No translation changes by
-// which interface a packet came in or leaves, nor the state of its connection,
-// so what is asked of some packets only can be asked of the outcome.
+// which interface a packet came in, nor the state of its connection, so what is
+// asked of some packets only can be asked of the outcome.
 func (m *model) passage() *passage {
 	if m.all == nil {
 		w := &passage{}
@@ -287,9 +287,24 @@ func (m *model) pass(routed []branch) []branch {
 	return out
 }
 
-// send sends this machine's own packets.
+// send sends this machine's own packets. What is redirected leaves by loopback;
+// where a translated destination is routed is not known.
 func (m *model) send(a fdd.Set) []branch {
 	a = m.And(a, m.possible(), m.Is(fdd.In, fdd.Value{}), m.Not(m.Is(fdd.Out, fdd.Value{})), m.Is(fdd.NAT, fdd.Value{}))
 	out, _ := m.hook(output, whole(a))
+	somewhere, lo := m.And(m.Not(m.Is(fdd.Out, fdd.Value{})), m.Valid()), m.Is(fdd.Out, fdd.Name("lo"))
+	for i := range out {
+		b := &out[i]
+		leaves := somewhere
+		switch b.by.Kind {
+		case "redirect":
+			leaves = lo
+		case "dnat":
+		default:
+			continue
+		}
+		b.now = fdd.Range{Must: m.And(m.Forget(b.now.Must, fdd.Out), leaves), May: m.And(m.Forget(b.now.May, fdd.Out), leaves)}
+	}
+	out, _ = m.hook(postrouting, out)
 	return out
 }

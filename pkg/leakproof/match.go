@@ -63,6 +63,9 @@ func (m *matcher) match(c nft.Cond, where at) (fdd.Range, string) {
 		list = append(list, i)
 	}
 	set := m.OneOf(field, list)
+	if c.Key == "ip6 nexthdr" { // of the fixed header: another one's number where an extension header comes first
+		set = m.And(set, m.Is(fdd.Extensions, fdd.N(0)))
+	}
 	if c.Not {
 		set = m.Not(set)
 	}
@@ -93,7 +96,7 @@ func (m *matcher) field(key string) (within fdd.Set, f fdd.Field, number numbere
 	case "ip protocol":
 		return v4, fdd.Proto, named(protocols())
 	case "ip6 nexthdr":
-		return m.nextHeader(v6)
+		return v6, fdd.Proto, transportHeader
 	case "ip saddr":
 		return v4, fdd.Src, address(4)
 	case "ip daddr":
@@ -131,18 +134,15 @@ func (m *matcher) field(key string) (within fdd.Set, f fdd.Field, number numbere
 	return fdd.All, 0, nil
 }
 
-// nextHeader is the next-header field of the fixed IPv6 header: the transport
-// protocol only where no extension header comes before it.
-func (m *matcher) nextHeader(v6 fdd.Set) (fdd.Set, fdd.Field, numberer) {
-	plain := m.Is(fdd.Extensions, fdd.N(0))
-	return m.And(v6, plain), fdd.Proto, func(text string) (fdd.Interval, error) {
-		i, err := named(protocols())(text)
-		extensions := []uint64{0, 43, 44, 50, 51, 60, 135, 139, 140}
-		if err == nil && (i.First != i.Last || slices.Contains(extensions, i.First.Lo)) {
-			err = fmt.Errorf("is an extension header")
-		}
-		return i, err
+// transportHeader reads a protocol that is no extension header: those are
+// between the fixed header and the transport's, where the model does not look.
+func transportHeader(text string) (fdd.Interval, error) {
+	i, err := named(protocols())(text)
+	extensions := []uint64{0, 43, 44, 50, 51, 60, 135, 139, 140}
+	if err == nil && (i.First != i.Last || slices.Contains(extensions, i.First.Lo)) {
+		err = fmt.Errorf("is an extension header")
 	}
+	return i, err
 }
 
 // name reads an interface name, or the beginning of one.

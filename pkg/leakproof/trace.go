@@ -30,10 +30,13 @@ func (s Step) String() string {
 type tracer struct {
 	*model
 	prefer     *fdd.Preference
+	route      func(*fdd.Packet) // sets what a new destination decides, if known
 	hook       string
 	at         fdd.Packet
 	translated bool
-	maybe      bool // something on the way is not known
+	way        func(fdd.Packet) fdd.Value // by which interface what is not for us goes on, if known
+	leaves     fdd.Value                  // by which interface behind output, if that has changed
+	maybe      bool                       // something on the way is not known
 	steps      []Step
 	verdict    string
 }
@@ -52,20 +55,39 @@ func (p *prover) trace(entry string, pkt fdd.Packet) []Step {
 // follow follows a packet from where it enters to where it passes or ends.
 func (m *model) follow(entry string, pkt fdd.Packet, prefer *fdd.Preference) *tracer {
 	t := &tracer{model: m, prefer: prefer, at: pkt}
+	t.run(entry)
+	return t
+}
+
+// run follows the packet from a hook on.
+func (t *tracer) run(entry string) {
 	t.verdict = t.pass(entry)
 	if t.verdict == passed && entry == prerouting {
-		next := forward
-		if m.Contains(m.ours(), t.at) {
-			next = input
+		if t.Contains(t.ours(), t.at) {
+			t.verdict = t.pass(input)
+			return
 		}
-		t.verdict = t.pass(next)
+		if t.at[fdd.Out] == (fdd.Value{}) { // some way on
+			if t.at[fdd.Out] = fdd.Name("eth0"); t.way != nil {
+				t.at[fdd.Out] = t.way(t.at)
+			}
+		}
+		t.verdict = t.pass(forward)
 	}
-	return t
+	if t.verdict == passed {
+		t.verdict = t.pass(postrouting)
+	}
 }
 
 // pass sends the packet through the chains of a hook.
 func (t *tracer) pass(hook string) string {
 	t.hook = hook
+	if hook == postrouting {
+		t.translated = false // destinations were; sources come here
+		if t.leaves != (fdd.Value{}) {
+			t.at[fdd.Out] = t.leaves
+		}
+	}
 	for _, c := range t.hooks[hook] {
 		if !t.Contains(c.family, t.at) {
 			continue
@@ -131,5 +153,11 @@ func (t *tracer) step(c *chain, r *rule, verdict string) {
 func (t *tracer) translate(r *rule) {
 	if now, ok := t.Pick(t.model.translate(t.Only(t.at), r.action, t.hook), t.prefer); ok {
 		t.at, t.translated = now, true
+		if t.hook == output && r.action.Kind == "redirect" {
+			t.leaves = fdd.Name("lo")
+		}
+		if t.route != nil {
+			t.route(&t.at)
+		}
 	}
 }
