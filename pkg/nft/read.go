@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Ruleset is what a text says, once all of it has been carried out: a script's
@@ -107,8 +108,16 @@ func (r *textReader) peek() token {
 
 func (r *textReader) next() token {
 	t := r.peek()
-	r.at++
+	r.at = min(r.at+1, len(r.tokens))
 	return t
+}
+
+// word takes a name, which is empty where the statement has none.
+func (r *textReader) word() string {
+	if t := r.peek(); !t.quoted && len(t.text) > 0 && strings.Contains(signs, t.text[:1]) {
+		return ""
+	}
+	return r.next().text
 }
 
 func (r *textReader) accept(text string) bool {
@@ -183,9 +192,9 @@ func families() []string { return []string{"ip", "ip6", "inet", "arp", "bridge",
 
 // tableName reads a table's name, with or without its family.
 func (r *textReader) tableName() Table {
-	t := Table{Family: "ip", Name: r.next().text}
+	t := Table{Family: "ip", Name: r.word()}
 	if slices.Contains(families(), t.Name) && !r.atEnd() && r.peek().text != "{" {
-		t.Family, t.Name = t.Name, r.next().text
+		t.Family, t.Name = t.Name, r.word()
 	}
 	return t
 }
@@ -198,7 +207,7 @@ func (r *textReader) add(first token) {
 		r.chain(r.tableName(), first)
 	case "rule":
 		t := r.tableName()
-		name := r.next().text
+		name := r.word()
 		c := r.findChain(Chain{t, name})
 		if c == nil {
 			r.problem(first, "no such chain")
@@ -216,7 +225,7 @@ func (r *textReader) add(first token) {
 		r.set(r.tableName())
 	case "element":
 		t := r.tableName()
-		s := r.setOf(t, r.next().text)
+		s := r.setOf(t, r.word())
 		r.elements(s)
 	default:
 		r.problem(first, "is no command that is understood")
@@ -250,7 +259,7 @@ func (r *textReader) remove(first token) {
 		}
 	case what == "chain" && first.text != "reset":
 		name := Chain{Table: r.tableName()}
-		name.Name = r.next().text
+		name.Name = r.word()
 		if first.text != "flush" {
 			r.rules.Chains = slices.DeleteFunc(r.rules.Chains, func(c *ReadChain) bool { return c.Chain == name })
 		} else if c := r.findChain(name); c != nil {
@@ -300,7 +309,7 @@ func (r *textReader) table(first token) {
 
 // chain reads a chain's name and, in braces, its hook and its rules.
 func (r *textReader) chain(t Table, first token) {
-	name := Chain{t, r.next().text}
+	name := Chain{t, r.word()}
 	c := r.findChain(name)
 	if c == nil {
 		c = &ReadChain{Chain: name, Line: first.line}
@@ -324,7 +333,7 @@ func (r *textReader) chain(t Table, first token) {
 				r.problem(k, "a policy without a hook")
 				continue
 			}
-			c.Base.Policy = r.next().text
+			c.Base.Policy = r.word()
 		case "comment":
 			r.statement()
 		default:
@@ -389,7 +398,7 @@ func (r *textReader) setOf(t Table, name string) *namedSet {
 
 // set reads a named set.
 func (r *textReader) set(t Table) {
-	s := r.setOf(t, r.next().text)
+	s := r.setOf(t, r.word())
 	if !r.accept("{") {
 		return
 	}

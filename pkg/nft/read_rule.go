@@ -135,7 +135,7 @@ func (r *ruleReader) translation(kind string, from int) {
 	r.accept("ip", "ip6")
 	if r.accept("to") {
 		a.To = r.next()
-		if a.To == "" || strings.ContainsAny(a.To, "{}()$@") || r.peek() == "map" || r.peek() == "." {
+		if !strings.ContainsAny(a.To, ".:") || r.peek() == "map" || r.peek() == "." {
 			r.opaque(from)
 			return
 		}
