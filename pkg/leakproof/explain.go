@@ -266,34 +266,37 @@ func byTranslation(p *prover, branches []branch) map[string]fdd.Range {
 	return out
 }
 
-// differ lists the packets of a that are not in b.
+// differ lists the packets of a that are not in b. Where both rulesets are
+// known exactly, what is left open about packets of known connections is left
+// open alike.
 func (c *Comparison) differ(p *prover, where, only string, a, b fdd.Range) {
+	if len(c.Doubts) == 0 {
+		c.list(p, p.Or(p.Diff(a.Must, b.Must), p.Diff(a.May, b.May)), Difference{Where: where, Only: only, Certain: true})
+		return
+	}
+	certain := p.Diff(a.Must, b.May)
+	c.list(p, certain, Difference{Where: where, Only: only, Certain: true})
+	c.list(p, p.Diff(p.Diff(a.May, b.Must), certain), Difference{Where: where, Only: only})
+}
+
+// list lists some groups of the packets of a set.
+func (c *Comparison) list(p *prover, set fdd.Set, like Difference) {
 	const most = 4
-	for _, certain := range []bool{true, false} {
-		more := p.Diff(a.May, b.Must)
-		if certain {
-			more = p.Diff(a.Must, b.May)
-		}
-		for range most {
-			pkt, ok := p.Pick(more, p.prefer)
-			if !ok {
-				break
-			}
-			fields, intervals := p.Part(more, pkt)
-			like := fdd.All
-			for i, f := range fields {
-				like = p.And(like, p.Range(f, intervals[i].First, intervals[i].Last))
-			}
-			c.Differences = append(c.Differences, Difference{where, only, describe(pkt, fields, intervals), words(pkt), certain})
-			more = p.Diff(more, like)
-		}
-		if p.And(more, p.Valid()) != fdd.None {
-			c.More = true
-		}
-		if more != fdd.None || certain && p.Diff(a.Must, b.May) != fdd.None {
+	for range most {
+		pkt, ok := p.Pick(set, p.prefer)
+		if !ok {
 			return
 		}
+		fields, intervals := p.Part(set, pkt)
+		part := fdd.All
+		for i, f := range fields {
+			part = p.And(part, p.Range(f, intervals[i].First, intervals[i].Last))
+		}
+		like.Like, like.Example = describe(pkt, fields, intervals), words(pkt)
+		c.Differences = append(c.Differences, like)
+		set = p.Diff(set, part)
 	}
+	c.More = c.More || p.And(set, p.Valid()) != fdd.None
 }
 
 // describe is what packets have in common, field by field.
