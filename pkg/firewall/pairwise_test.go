@@ -30,7 +30,7 @@ func onOff(names string, on string) (out []choice) {
 func sharedChoices() []choice {
 	return append(onOff("EXTERNAL_OPEN_ALL TUNNEL_FIREWALL_ENABLE", "true"),
 		choice{"VPN_INTERFACE", []string{"", "wg0"}},
-		choice{"EXT_IF", []string{"", "eth0 wlan0", "wl+"}},
+		choice{"EXT_IF", []string{"", "eth0 wlan0", "wl+"}}, // that it overlaps INT_IF: TestOneInterface
 		choice{"EXTERNAL_OPEN_PORTS", []string{"", "22 1000:2000", "53"}},
 		choice{"EXTERNAL_UDP_OPEN_PORTS", []string{"", "53 5353"}},
 		choice{"INTERNAL_OPEN_PORTS", []string{"", "80", "1-65535"}},
@@ -209,6 +209,22 @@ func proveAll(t *testing.T, f *Facts, vars []string) {
 		})
 		if !named && !slices.Contains(weakByDefault(), w.Option) {
 			t.Errorf("%q: %s weakens, and is not set: %s", vars, w.Option, w.Why)
+		}
+	}
+}
+
+// TestOneInterface: an interface that leads both ways is named, and keeps
+// nothing from being proved that can be kept apart.
+func TestOneInterface(t *testing.T) {
+	for _, vars := range [][]string{{"EXT_IF=eth1"}, {"INT_IF=eth*"}, {"INT_IF=eth0", "INT_TIF=eth0"}} {
+		p, texts := textsOf(t, testFacts(whonix.Gateway), set(vars...))
+		proof, err := leakproof.Prove(p, texts)
+		if err != nil || !proof.Holds() {
+			t.Errorf("%q: %v %+v", vars, err, proof)
+			continue
+		}
+		if !slices.ContainsFunc(proof.Weakenings(), func(w leakproof.Weakening) bool { return w.Option == "INT_IF" }) {
+			t.Errorf("%q: not named: %v", vars, proof.Weakenings())
 		}
 	}
 }

@@ -32,6 +32,7 @@ func policy(s *Settings, names leakproof.Names) *leakproof.Policy {
 		p.fromWorkstations("P2", "")
 		p.gatewaySends()
 		p.fromOutside()
+		p.insideIsOutside()
 	case leakproof.Host:
 		p.hostForwards()
 		p.hostSends()
@@ -134,6 +135,22 @@ func (p *permits) fromWorkstations(id, from string) {
 	}
 	if own != nil {
 		p.weak(id, "INTERNAL_OPEN_PORTS", "Workstations reach these ports; that Tor is behind them is not proved", own...)
+	}
+}
+
+// insideIsOutside names what cannot be helped where an interface leads both
+// ways: Tor's ports are open to the outside. What options open to the outside is
+// not to be open to Workstations, though.
+func (p *permits) insideIsOutside() {
+	for _, i := range p.s.Gateway.internal() {
+		if slices.ContainsFunc(p.s.External, i.Overlaps) {
+			before := len(p.Permits)
+			p.fromWorkstations("P10", "iifname "+i.String()+" ")
+			for k := range p.Permits[before:] {
+				one := &p.Permits[before+k]
+				one.Option, one.Why, one.Weakens = "INT_IF", i.String()+" is in EXT_IF too: Tor's ports are open to the outside there", true
+			}
+		}
 	}
 }
 
