@@ -37,6 +37,7 @@ func groups() []group {
 		{"An attacker with root in the Workstation, its firewall gone", dropWorkstationFirewall, attacks()},
 		{"Honest programs in the Workstation, after the attack", endAttack, []attempt{throughTor(netlab.ServerIP), throughTor(netlab.ServerIP6)}},
 		{"Accounts on the Gateway", nil, gatewayAccounts()},
+		{"All packets there can be: what the proof says, and each leak it claims", nil, proved()},
 		{"Before the clock is right (timesync-fail-closed)", reloadWorkstation, timesync()},
 		{"Firewalls that fail to load", nil, failures()},
 	}

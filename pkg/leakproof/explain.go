@@ -328,3 +328,9 @@ func describe(p fdd.Packet, fields []fdd.Field, intervals []fdd.Interval) string
 	}
 	return strings.Join(out, ", ")
 }
+
+// ParsePacket reads a packet in the words of witnesses.
+func ParsePacket(words string) (fdd.Packet, error) {
+	p := &prover{model: &model{matcher: &matcher{Space: fdd.NewSpace()}}}
+	return p.parse(words)
+}
