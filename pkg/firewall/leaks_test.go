@@ -21,7 +21,6 @@ type leak struct {
 	undo     func(script string) string
 	property string
 	witness  string // in its words
-	also     string // in the second leaking form, if there is one
 }
 
 // without is a script without the lines that a pattern matches.

@@ -3,6 +3,7 @@
 package leakproof
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -59,7 +60,7 @@ func (p *prover) parse(text string) (fdd.Packet, error) {
 	}
 	r.at[fdd.Return], r.at[fdd.UID], r.at[fdd.Route] = fdd.N(1), fdd.N(fdd.NoUID), fdd.N(fdd.Unicast)
 	if len(r.words) < 4 || r.words[2] != "->" {
-		return r.at, fmt.Errorf("is not PROTOCOL SOURCE -> DESTINATION ...")
+		return r.at, errors.New("is not PROTOCOL SOURCE -> DESTINATION and more words")
 	}
 	proto, err := named(protocols())(r.words[0])
 	if err != nil {
@@ -79,7 +80,7 @@ func (p *prover) parse(text string) (fdd.Packet, error) {
 	}
 	r.defaults()
 	if !p.Contains(p.Valid(), r.at) {
-		return r.at, fmt.Errorf("there is no such packet: some of these words do not go together")
+		return r.at, errors.New("there is no such packet: some of these words do not go together")
 	}
 	return r.at, nil
 }
@@ -100,7 +101,7 @@ func (r *packetReader) ends(from, to string) error {
 			family = fdd.IPv4
 		}
 		if i == 1 && r.at[fdd.Family] != family {
-			return fmt.Errorf("the addresses are of different families")
+			return errors.New("the addresses are of different families")
 		}
 		r.at[fdd.Family], r.at[addr] = family, fdd.Addr(a.WithZone(""))
 	}

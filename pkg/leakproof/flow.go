@@ -42,6 +42,13 @@ func (m *model) run(c *chain, in fdd.Range) *outcome {
 		o.accept = m.Either(o.accept, o.rest)
 	}
 	o.accept = m.Either(o.accept, other)
+	if !o.accept.Known() { // what cannot have gone another way has gone this way, by whatever rule
+		elsewhere := m.Or(o.drop.May, o.reject.May, o.opaque.May)
+		for _, t := range o.translated {
+			elsewhere = m.Or(elsewhere, t.packets.May)
+		}
+		o.accept.Must = m.Or(o.accept.Must, m.Diff(in.Must, elsewhere))
+	}
 	return o
 }
 

@@ -40,7 +40,6 @@ const (
 // bench is the network in which the kernel is asked.
 type bench struct {
 	topo     *netlab.Topology
-	names    matcher
 	inside   *netlab.Socket // the Workstation's end of the inner link
 	outside  *netlab.Socket // the Internet's end of the outer one
 	toInside *netlab.Socket // the Gateway's ends, for fences
@@ -233,10 +232,8 @@ func (b *bench) fence(t failer) {
 // arrival is where a packet was seen, and how.
 type arrival struct {
 	where    string // input, or the interface it left by
-	dst      netip.Addr
-	src      netip.Addr
+	dst, src netip.Addr
 	dstPort  uint16
-	finished bool
 }
 
 // arrivals collects what was seen of the tagged packets.

@@ -111,14 +111,16 @@ func (p *prover) leaving() (out []branch) {
 func (p *prover) spoofed() *Result {
 	foreign := p.And(p.inside[fdd.In], p.Is(fdd.Return, fdd.N(0)), p.Not(p.nobody(fdd.Src)))
 	all := p.passage()
-	asked := p.Both(all.rejected, fdd.Exactly(foreign))
-	elsewhere := p.narrow(all.routed, p.Not(p.ours()))
-	for _, b := range append(p.narrow(all.taken, foreign), p.narrow(elsewhere, foreign)...) {
-		asked = p.Either(asked, b.now)
+	taken, refused := nothing(), p.Both(all.rejected, fdd.Exactly(foreign))
+	for _, b := range p.narrow(all.taken, foreign) {
+		taken = p.Either(taken, b.now)
 	}
-	answers := p.send(p.And(p.answers(asked.May), p.outside(fdd.Out)))
+	for _, b := range p.narrow(all.routed, p.Diff(foreign, p.ours())) {
+		refused = p.Either(refused, b.now)
+	}
+	answers := p.send(p.And(p.Or(p.answers(taken.May), p.refusals(refused.May)), p.outside(fdd.Out)))
 	tracked := p.Range(fdd.State, fdd.N(fdd.New), fdd.N(fdd.Related))
-	certain := p.And(p.answers(p.And(asked.Must, tracked)), tracked)
+	certain := p.And(p.Or(p.answers(p.And(taken.Must, tracked)), p.refusals(p.And(refused.Must, tracked))), tracked)
 	for i := range answers {
 		answers[i].now.Must = p.And(answers[i].now.Must, certain)
 	}
@@ -138,6 +140,13 @@ func (p *prover) nobody(f fdd.Field) fdd.Set {
 	return p.Or(
 		in(fdd.IPv4, fdd.N(0), fdd.N(1<<24-1)), in(fdd.IPv4, fdd.N(127<<24), fdd.N(128<<24-1)), in(fdd.IPv4, fdd.N(224<<24), fdd.N(1<<32-1)),
 		in(fdd.IPv6, fdd.N(0), fdd.N(1)), in(fdd.IPv6, fdd.Value{Hi: 0xff << 56}, fdd.Value{Hi: ^uint64(0), Lo: ^uint64(0)}))
+}
+
+// refusals is the errors and resets that packets are answered with that are
+// rejected, or that cannot be sent on: the kernel relates them to the connection,
+// or to none.
+func (p *prover) refusals(a fdd.Set) fdd.Set {
+	return p.And(p.answers(a), p.Range(fdd.State, fdd.N(fdd.Related), fdd.N(fdd.Untracked)))
 }
 
 // answers is whatever this machine may answer to the packets of a: to their
