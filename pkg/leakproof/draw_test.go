@@ -423,7 +423,8 @@ func (m *model) diagrams(pkt fdd.Packet, entry string, tr *tracer) (must, may bo
 		}
 		now := m.Assign(m.translate(before, b.by, entry), fdd.Out, tr.at[fdd.Out], tr.at[fdd.Out])
 		now = m.And(m.Forget(now, fdd.Route), m.Is(fdd.Route, tr.at[fdd.Route]))
-		must = must || m.And(before, b.from.Must) != fdd.None && m.And(now, b.now.Must) == now && now != fdd.None
+		// Behind output, a translated packet may have come from any interface.
+		must = must || entry == prerouting && m.And(before, b.from.Must) != fdd.None && m.And(now, b.now.Must) == now && now != fdd.None
 		may = may || m.And(before, b.from.May) != fdd.None && m.And(now, b.now.May) != fdd.None
 	}
 	return must, may
