@@ -23,11 +23,15 @@ type options struct {
 	kernel   bool     // the loaded one instead
 	packet   string   // explain this packet, load nothing
 	meanings []string // compare two files, load nothing
+	diff     bool     // compare with the loaded ruleset, load nothing
+	variable string   // explain its value, load nothing
 	json     bool
 }
 
 // looks reports whether rulesets are looked at and none is loaded.
-func (o *options) looks() bool { return o.prove || o.packet != "" || o.meanings != nil }
+func (o *options) looks() bool {
+	return o.prove || o.packet != "" || o.meanings != nil || o.diff || o.variable != ""
+}
 
 // errUsage asks for the usage text and exit code 1. The arguments are those of
 // the original to the letter: no joined short options, no `--name=value`.
@@ -90,6 +94,13 @@ func (o *options) proofOption(arg string, rest []string) ([]string, bool) {
 			return nil, false
 		}
 		o.packet, rest = rest[0], rest[1:]
+	case "--diff":
+		o.diff = true
+	case "--explain":
+		if len(rest) == 0 || rest[0] == "" {
+			return nil, false
+		}
+		o.variable, rest = rest[0], rest[1:]
 	case "--diff-meaning":
 		if len(rest) < 2 || rest[0] == "" || rest[1] == "" {
 			return nil, false
@@ -115,7 +126,9 @@ func usage(name string) string {
      --explain-packet PACKET
                            name the rules that decide about a packet such as
                            "tcp 10.152.152.11:1234 -> 198.51.100.1:80 iif eth1"
+     --diff                show what the loaded ruleset and the configuration's treat differently
      --diff-meaning A B    show what two nft scripts treat differently
+     --explain VARIABLE    show a variable's value, and the files and lines it comes from
      --kernel              prove or explain the loaded ruleset
      --json                print one JSON document
      --unproven            load the ruleset even if it is proved to leak

@@ -127,10 +127,16 @@ func (r *run) look(ctx context.Context) error {
 		return err
 	}
 	p := policy(&cfg.Settings, r.names())
+	if r.opts.variable != "" {
+		return r.explainVariable(cfg)
+	}
 	if m := r.opts.meanings; m != nil {
-		return r.compare(p, m[0], m[1])
+		return r.compareFiles(p, m[0], m[1])
 	}
 	texts, err := rulesets(r.vars, r.known, cfg)
+	if err == nil && r.opts.diff {
+		return r.diff(ctx, p, texts.Main)
+	}
 	if err == nil {
 		err = r.replaceRuleset(ctx, p.Timesync, texts)
 	}
@@ -265,7 +271,16 @@ func (r *run) explain(p *leakproof.Policy, ruleset []byte) error {
 	})
 }
 
-func (r *run) compare(p *leakproof.Policy, first, second string) error {
+// diff compares what would be loaded with what is.
+func (r *run) diff(ctx context.Context, p *leakproof.Policy, script []byte) error {
+	loaded, err := r.list(ctx)
+	if err != nil {
+		return err
+	}
+	return r.compare(p, script, loaded, "the configuration", "the kernel")
+}
+
+func (r *run) compareFiles(p *leakproof.Policy, first, second string) error {
 	var texts [2][]byte
 	for i, path := range []string{first, second} {
 		text, err := r.rulesetFile(path)
@@ -274,7 +289,12 @@ func (r *run) compare(p *leakproof.Policy, first, second string) error {
 		}
 		texts[i] = text
 	}
-	c, err := leakproof.Compare(p, texts[0], texts[1])
+	return r.compare(p, texts[0], texts[1], first, second)
+}
+
+// compare prints what two rulesets, called by these names, treat differently.
+func (r *run) compare(p *leakproof.Policy, a, b []byte, first, second string) error {
+	c, err := leakproof.Compare(p, a, b)
 	if err != nil {
 		return err
 	}

@@ -176,3 +176,43 @@ func TestAppArmorLetsProofsRead(t *testing.T) {
 		t.Error("--prove FILE may not read")
 	}
 }
+
+// TestDiff: what the kernel has is compared with what would be loaded.
+func TestDiff(t *testing.T) {
+	g := newRig(t, whonix.GatewayMarker)
+	golden, err := os.ReadFile("testdata/golden/gateway-full.nft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.list = func(context.Context) ([]byte, error) { return golden, nil }
+	if o := g.call(nil, "whonix_firewall", "--diff"); o.code != 0 || o.out != "Both mean the same.\n" {
+		t.Errorf("%+v", o)
+	}
+	g.config(t, "EXTERNAL_OPEN_PORTS=8333\n")
+	o := g.call(nil, "whonix_firewall", "--diff")
+	if o.code != 1 || !strings.Contains(o.out, "only the configuration lets pass (input): ") || !strings.Contains(o.out, "dport 8333") {
+		t.Errorf("%+v", o)
+	}
+	if len(g.rec.loaded) > 0 {
+		t.Error("loaded")
+	}
+}
+
+// TestExplainVariable names file and line of each part of a value.
+func TestExplainVariable(t *testing.T) {
+	g := newRig(t, whonix.GatewayMarker)
+	g.config(t, "# mine\nEXTERNAL_OPEN_PORTS=\"22\"\nEXTERNAL_OPEN_PORTS+=\" 80 \"\n")
+	o := g.call(nil, "whonix_firewall", "--explain", "EXTERNAL_OPEN_PORTS")
+	if want := "EXTERNAL_OPEN_PORTS=22 80\n  " + userConfig + ":2: 22\n  " + userConfig + ":3: 80\n"; o.code != 0 || o.out != want {
+		t.Errorf("%+v, want %q", o, want)
+	}
+	if o := g.call(nil, "whonix_firewall", "--explain", "EXT_IF"); o.code != 0 || o.out != "EXT_IF=eth0\n  default\n" {
+		t.Errorf("%+v", o)
+	}
+	if o := g.call(nil, "whonix_firewall", "--explain", "EXT_IF", "--json"); o.code != 0 || !strings.Contains(o.out, `"value": "eth0"`) {
+		t.Errorf("%+v", o)
+	}
+	if o := g.call(nil, "whonix_firewall", "--explain", "NOTHING"); o.code != 1 || !strings.Contains(o.errOut, `there is no variable "NOTHING"`) {
+		t.Errorf("%+v", o)
+	}
+}
