@@ -27,10 +27,11 @@ const (
 // Files of the role programs.
 const (
 	stateDir        = "/var/lib/whonix-firewall"
-	lockFile        = stateDir + "/lock"         // held during a run (D16)
-	scriptFile      = stateDir + "/firewall.nft" // generated last, also by a dry run
-	loadedFile      = stateDir + "/loaded.nft"   // loaded last (D37)
-	provedFile      = stateDir + "/proved"       // what was proved last
+	lockFile        = stateDir + "/lock"               // held during a run (D16)
+	scriptFile      = stateDir + "/firewall.nft"       // generated last, also by a dry run
+	loadedFile      = stateDir + "/loaded.nft"         // loaded last (D37)
+	provedFile      = stateDir + "/proved"             // what was proved last
+	generationFile  = statusDir + "/generation.status" // the kernel's ruleset after the last load
 	statusDir       = "/run/whonix_firewall"
 	firstRunFile    = statusDir + "/first_run_current_boot.status"
 	laterRunFile    = statusDir + "/consecutive_run.status"
@@ -40,14 +41,16 @@ const (
 
 // program is a role program with its ways to the system.
 type program struct {
-	root      fsx.Root
-	nft       nft.Runner
-	list      func(context.Context) ([]byte, error) // the kernel's ruleset
-	flush     func() error                          // forgets all tracked connections
-	addresses func() (map[string][]netip.Addr, error)
-	account   func(name string) (uint32, bool)
-	qubesDB   func(key string) (string, bool)
-	euid      int
+	root  fsx.Root
+	nft   nft.Runner
+	list  func(context.Context) ([]byte, error) // the kernel's ruleset
+	flush func() error                          // forgets all tracked connections
+
+	generation func() (nft.Generation, error) // of the kernel's ruleset
+	addresses  func() (map[string][]netip.Addr, error)
+	account    func(name string) (uint32, bool)
+	qubesDB    func(key string) (string, bool)
+	euid       int
 }
 
 // Run is the program behind the names whonix_firewall and
@@ -58,14 +61,16 @@ func Run(ctx context.Context, env cli.Env) error {
 
 func newProgram(root fsx.Root) *program {
 	return &program{
-		root:      root,
-		nft:       nft.NewExec(root),
-		list:      nft.NewExec(root).List,
-		flush:     nft.FlushConntrack,
-		addresses: hostAddresses,
-		account:   confd.Accounts(root),
-		qubesDB:   confd.QubesDB(root),
-		euid:      os.Geteuid(),
+		root:  root,
+		nft:   nft.NewExec(root),
+		list:  nft.NewExec(root).List,
+		flush: nft.FlushConntrack,
+
+		generation: nft.CurrentGeneration,
+		addresses:  hostAddresses,
+		account:    confd.Accounts(root),
+		qubesDB:    confd.QubesDB(root),
+		euid:       os.Geteuid(),
 	}
 }
 
@@ -184,34 +189,6 @@ func (r *run) do(ctx context.Context) error {
 		}
 	}
 	r.log.say(notLoaded)
-	return nil
-}
-
-// loadRuleset computes the ruleset and loads it. nft is started first: it gets
-// ready meanwhile.
-func (r *run) loadRuleset(ctx context.Context) error {
-	tx, err := r.nft.Start(ctx)
-	if err != nil {
-		return err
-	}
-	cfg, script, err := r.compute(ctx)
-	if err == nil {
-		err = r.root.WriteAtomic(scriptFile, script, 0o644)
-	}
-	if err == nil {
-		err = r.proveBeforeLoad(cfg, script)
-	}
-	if err != nil {
-		tx.Abandon()
-		return err
-	}
-	if err := tx.Commit(script); err != nil {
-		return err
-	}
-	if err := r.record(script, cfg.Settings.Timesync); err != nil {
-		return err
-	}
-	r.log.say("OK: Whonix firewall loaded.")
 	return nil
 }
 

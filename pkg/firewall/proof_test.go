@@ -4,9 +4,11 @@ package firewall
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"whonix-networking/pkg/leakproof"
+	"whonix-networking/pkg/whonix"
 )
 
 // textsOf are the rulesets of a configuration that a proof is about.
@@ -52,6 +54,37 @@ func about(r leakproof.Result) string {
 		text += fmt.Sprintf("\n%s\n%s %v", w.Words, w.Then, w.Steps)
 	}
 	return fmt.Sprint(text, " ", r.Doubts)
+}
+
+// largeVars are 20 internal interfaces and 200 ports.
+func largeVars() []string {
+	var interfaces, ports strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&interfaces, " vif%d.0", i)
+	}
+	for i := range 200 {
+		fmt.Fprintf(&ports, " %d", 20000+3*i)
+	}
+	return []string{"INT_IF=" + interfaces.String(), "INT_TIF=" + interfaces.String(), "INTERNAL_OPEN_PORTS=" + ports.String()}
+}
+
+// TestLargeIsProved within what memory a proof may use.
+func TestLargeIsProved(t *testing.T) {
+	p, texts := textsOf(t, testFacts(whonix.Gateway), set(largeVars()...))
+	proof, err := leakproof.Prove(p, texts)
+	if err != nil || !proof.Holds() {
+		t.Errorf("%v %+v", err, proof)
+	}
+}
+
+func BenchmarkProveLarge(b *testing.B) {
+	p, texts := textsOf(b, testFacts(whonix.Gateway), set(largeVars()...))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := leakproof.Prove(p, texts); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 func BenchmarkProve(b *testing.B) {

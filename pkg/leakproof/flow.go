@@ -3,6 +3,10 @@
 package leakproof
 
 import (
+	"maps"
+	"slices"
+	"strings"
+
 	"whonix-networking/pkg/fdd"
 	"whonix-networking/pkg/nft"
 )
@@ -16,98 +20,141 @@ type branch struct {
 	wild bool       // by something that is not known: now is anything
 }
 
-// outcome is what became of the packets of one chain.
+// outcome is what a chain, or a part of it, decides: which packets get which
+// end. It is computed once, for all packets; what becomes of some of them is
+// what they have in common with it.
 type outcome struct {
-	accept, drop, reject, rest fdd.Range
-	opaque                     fdd.Range
-	translated                 []translated
-}
-
-// translated is the packets that rules translate alike.
-type translated struct {
-	by      nft.Action
-	packets fdd.Range
+	accept, drop, reject fdd.Range
+	left                 fdd.Range // by return, or at the end of a goto's target
+	opaque               fdd.Range // anything may have become of them
+	taken                fdd.Range // decided about; others go on to the next rule
+	translated           map[nft.Action]fdd.Range
 }
 
 func nothing() fdd.Range { return fdd.Exactly(fdd.None) }
 
+func newOutcome() *outcome {
+	n := nothing()
+	return &outcome{accept: n, drop: n, reject: n, left: n, opaque: n, taken: n, translated: map[nft.Action]fdd.Range{}}
+}
+
 // run sends packets through a base chain.
 func (m *model) run(c *chain, in fdd.Range) *outcome {
-	o := &outcome{accept: nothing(), drop: nothing(), reject: nothing(), opaque: nothing()}
-	other := m.Without(in, fdd.Exactly(c.family))
-	o.rest = m.through(c, m.Both(in, fdd.Exactly(c.family)), o)
-	if c.Base.Policy == "drop" {
-		o.drop = m.Either(o.drop, o.rest)
-	} else {
-		o.accept = m.Either(o.accept, o.rest)
+	if c.outcome == nil {
+		c.outcome = m.base(c)
 	}
-	o.accept = m.Either(o.accept, other)
-	if !o.accept.Known() { // what cannot have gone another way has gone this way, by whatever rule
-		elsewhere := m.Or(o.drop.May, o.reject.May, o.opaque.May)
-		for _, t := range o.translated {
-			elsewhere = m.Or(elsewhere, t.packets.May)
+	all := c.outcome
+	mine := m.Both(in, fdd.Exactly(c.family))
+	o := newOutcome()
+	o.accept = m.Either(m.Without(in, fdd.Exactly(c.family)), m.Both(mine, all.accept))
+	o.drop, o.reject, o.opaque = m.Both(mine, all.drop), m.Both(mine, all.reject), m.Both(mine, all.opaque)
+	for by, packets := range all.translated {
+		if hit := m.Both(mine, packets); hit.May != fdd.None {
+			o.translated[by] = hit
 		}
-		o.accept.Must = m.Or(o.accept.Must, m.Diff(in.Must, elsewhere))
 	}
 	return o
 }
 
-// through sends packets through the rules of a chain, and returns those that
-// come out of its end.
-func (m *model) through(c *chain, in fdd.Range, o *outcome) fdd.Range {
-	left := nothing() // by return, or by the end of a goto's target
-	for i := range c.rules {
-		r := &c.rules[i]
-		hit := m.Both(in, r.match)
-		if hit.May == fdd.None {
-			continue
-		}
-		if r.opaque {
-			m.anything(&in, hit, o)
-			continue
-		}
-		switch r.action.Kind {
-		case "", "continue":
-			continue
-		case "accept":
-			o.accept = m.Either(o.accept, hit)
-		case "drop":
-			o.drop = m.Either(o.drop, hit)
-		case "reject":
-			o.reject = m.Either(o.reject, hit)
-		case "return":
-			left = m.Either(left, hit)
-		case "goto":
-			left = m.Either(left, m.through(r.target, hit, o))
-		case "jump":
-			back := m.through(r.target, hit, o)
-			in = m.Either(m.Without(in, r.match), back)
-			continue
-		default:
-			o.translate(m, r.action, hit)
-		}
-		in = m.Without(in, r.match)
+// base is what a base chain does with all packets.
+func (m *model) base(c *chain) *outcome {
+	o := m.list(c, c.rules)
+	rest := m.Either(o.left, m.Complement(o.taken))
+	if c.Base.Policy == "drop" {
+		o.drop = m.Either(o.drop, rest)
+	} else {
+		o.accept = m.Either(o.accept, rest)
 	}
-	return m.Either(left, in)
+	if !o.accept.Known() { // what cannot have gone another way has gone this way, by whatever rule
+		elsewhere := m.Or(o.drop.May, o.reject.May, o.opaque.May)
+		for _, packets := range o.translated {
+			elsewhere = m.Or(elsewhere, packets.May)
+		}
+		o.accept.Must = m.Or(o.accept.Must, m.Not(elsewhere))
+	}
+	return o
 }
 
-// anything is what a rule that is not understood does: all of it, perhaps.
-func (m *model) anything(in *fdd.Range, hit fdd.Range, o *outcome) {
-	perhaps := fdd.Range{Must: fdd.None, May: hit.May}
-	o.opaque = m.Either(o.opaque, perhaps)
-	o.accept = m.Either(o.accept, perhaps)
-	o.drop = m.Either(o.drop, perhaps)
-	*in = fdd.Range{Must: m.Diff(in.Must, hit.May), May: in.May}
+// list is what a list of rules decides, by halves: so the diagrams that are
+// made on the way are few, and most of them small.
+func (m *model) list(c *chain, rules []rule) *outcome {
+	switch len(rules) {
+	case 0:
+		return newOutcome()
+	case 1:
+		return m.single(&rules[0])
+	}
+	half := len(rules) / 2
+	a, b := m.list(c, rules[:half]), m.list(c, rules[half:])
+	behind := func(x fdd.Range) fdd.Range { return m.Without(x, a.taken) }
+	a.accept, a.drop = m.Either(a.accept, behind(b.accept)), m.Either(a.drop, behind(b.drop))
+	a.reject, a.left = m.Either(a.reject, behind(b.reject)), m.Either(a.left, behind(b.left))
+	a.opaque = m.Either(a.opaque, behind(b.opaque))
+	for by, packets := range b.translated {
+		a.translate(m, by, behind(packets))
+	}
+	a.taken = m.Either(a.taken, b.taken)
+	return a
+}
+
+// single is what one rule decides.
+func (m *model) single(r *rule) *outcome {
+	o := newOutcome()
+	hit := r.match
+	if r.opaque {
+		perhaps := fdd.Range{Must: fdd.None, May: hit.May}
+		o.opaque, o.accept, o.drop, o.taken = perhaps, perhaps, perhaps, perhaps
+		return o
+	}
+	switch r.action.Kind {
+	case "", "continue":
+		return o
+	case "accept":
+		o.accept = hit
+	case "drop":
+		o.drop = hit
+	case "reject":
+		o.reject = hit
+	case "return":
+		o.left = hit
+	case "goto", "jump":
+		return m.through(r)
+	default:
+		o.translated[r.action] = hit
+	}
+	o.taken = hit
+	return o
+}
+
+// through is what a jump or goto decides: what comes back from a jump goes on.
+func (m *model) through(r *rule) *outcome {
+	if r.target.outcome == nil {
+		r.target.outcome = m.list(r.target, r.target.rules)
+	}
+	sub, o := r.target.outcome, newOutcome()
+	within := func(x fdd.Range) fdd.Range { return m.Both(r.match, x) }
+	o.accept, o.drop, o.reject, o.opaque = within(sub.accept), within(sub.drop), within(sub.reject), within(sub.opaque)
+	for by, packets := range sub.translated {
+		o.translate(m, by, within(packets))
+	}
+	back := m.Either(sub.left, m.Complement(sub.taken))
+	if r.action.Kind == "goto" {
+		o.left, o.taken = within(back), r.match
+	} else {
+		o.taken = within(m.Complement(back))
+	}
+	return o
 }
 
 func (o *outcome) translate(m *model, by nft.Action, hit fdd.Range) {
-	for i := range o.translated {
-		if o.translated[i].by == by {
-			o.translated[i].packets = m.Either(o.translated[i].packets, hit)
-			return
-		}
+	if hit.May == fdd.None {
+		return
 	}
-	o.translated = append(o.translated, translated{by, hit})
+	before, ok := o.translated[by]
+	if !ok {
+		before = nothing()
+	}
+	o.translated[by] = m.Either(before, hit)
 }
 
 // hook sends packets through all chains of a hook, and returns those that pass.
@@ -153,9 +200,10 @@ func (m *model) natChain(c *chain, hook string, b branch) (out []branch) {
 	if rest.now.May != fdd.None {
 		out = append(out, rest)
 	}
-	for _, t := range o.translated {
-		out = append(out, branch{from: t.packets, by: t.by, now: fdd.Range{
-			Must: m.translate(t.packets.Must, t.by, hook), May: m.translate(t.packets.May, t.by, hook),
+	for _, by := range slices.SortedFunc(maps.Keys(o.translated), func(a, b nft.Action) int { return strings.Compare(a.Kind+" "+a.To, b.Kind+" "+b.To) }) {
+		packets := o.translated[by]
+		out = append(out, branch{from: packets, by: by, now: fdd.Range{
+			Must: m.translate(packets.Must, by, hook), May: m.translate(packets.May, by, hook),
 		}})
 	}
 	if o.opaque.May != fdd.None {

@@ -47,9 +47,10 @@ func (d Doubt) String() string { return fmt.Sprintf("line %d: %s: %s", d.Line, d
 // two chains here, as conditions may mean something else there.
 type chain struct {
 	*nft.ReadChain
-	family fdd.Set // packets of the table's family
-	nat    bool
-	rules  []rule
+	family  fdd.Set // packets of the table's family
+	nat     bool
+	rules   []rule
+	outcome *outcome // once it was computed
 }
 
 // rule is a rule with the packets it matches.
