@@ -317,7 +317,7 @@ func BenchmarkChain(b *testing.B) {
 			}
 		}
 		s.FirstMatch(rules, 0, 2)
-		_, edges := s.Size()
+		_, edges, _ := s.Size()
 		b.ReportMetric(float64(edges)*24/(1<<20), "MiB")
 	}
 }

@@ -43,6 +43,7 @@ type Space struct {
 	recent []result
 	valid  Set
 	limit  int // of edges
+	work   int // operations on nodes so far
 }
 
 // result is an operation that was done before, at a place of its hash.
@@ -65,6 +66,10 @@ const (
 // thousands of rules needs less than a tenth.
 const edgesMax = 3 << 20
 
+// workMax bounds the time of a question, as edgesMax its memory: what it allows
+// takes some seconds.
+const workMax = 1 << 22
+
 // NewSpace is an empty space.
 func NewSpace() *Space {
 	const recentSize = 1 << 13
@@ -85,8 +90,9 @@ func Do(f func()) (err error) {
 	return nil
 }
 
-// Size is how many nodes and edges the space holds.
-func (s *Space) Size() (nodes, edges int) { return len(s.nodes), s.count }
+// Size is how many nodes and edges the space holds, and how many operations
+// that took.
+func (s *Space) Size() (nodes, edges, work int) { return len(s.nodes), s.count, s.work }
 
 // fieldOf is the field that a set looks at first; sets of everything and
 // nothing look at none.
@@ -271,6 +277,9 @@ func (s *Space) combine(op operation, a, b Set) Set {
 	place := (uint64(a)*0x9e3779b97f4a7c15 ^ uint64(b)*0xc2b2ae3d27d4eb4f + uint64(op)) >> 17 % uint64(len(s.recent))
 	if r := s.recent[place]; r.op == op && r.a == a && r.b == b {
 		return r.is
+	}
+	if s.work++; s.work > workMax {
+		panic(ErrTooLarge)
 	}
 	fa, fb := s.fieldOf(a), s.fieldOf(b)
 	field := min(fa, fb)
