@@ -13,6 +13,8 @@ PACKAGE ?=
 # against bash.
 FUZZTIME ?= 20s
 FRAGMENTS ?= 10000
+# How many random rulesets, with 50 packets each, are held against the kernel.
+RULESETS ?= 120
 BENCHTIME ?= 1s
 
 # The Gateway's Tor in the demo, stand-in or real.
@@ -59,9 +61,10 @@ race: export CGO_ENABLED := 1
 race: ## run every test with the race detector (root, gcc)
 	$(GO) test -race -json ./... | CGO_ENABLED=0 $(GO) run ./scripts/testreport
 
-fuzz: ## fuzz each target for FUZZTIME, and hold FRAGMENTS fragments against bash
+fuzz: ## fuzz each target for FUZZTIME, hold FRAGMENTS fragments against bash, and RULESETS rulesets against the kernel (root)
 	GO='$(GO)' scripts/fuzz '$(FUZZTIME)'
 	$(GO) test ./pkg/confd -run '^TestDifferential$$' -count=1 -timeout=60m -rapid.checks=$(FRAGMENTS)
+	$(GO) test ./pkg/leakproof -run '^TestKernelAgrees$$' -count=1 -timeout=60m -rapid.checks=$(RULESETS)
 
 bench: all ## measure what has a figure to keep (root)
 	$(GO) test ./... -run '^$$' -bench . -benchtime $(BENCHTIME)

@@ -298,26 +298,30 @@ func (r *reader) gateway(s *Settings, c *Configuration) {
 func (r *reader) exemptUsers(s *Settings, c *Configuration) []nft.User {
 	const name = "NO_NAT_USERS"
 	exempt := r.users(name)
-	add := func(u *nft.User) {
+	for range exempt {
+		s.Gateway.ExemptBy = append(s.Gateway.ExemptBy, name)
+	}
+	add := func(u *nft.User, by string) {
 		if u != nil {
 			exempt = append(exempt, *u)
+			s.Gateway.ExemptBy = append(s.Gateway.ExemptBy, by)
 			r.text[name] += " " + u.Text
 		}
 	}
-	add(s.Clearnet)
-	add(s.TunnelUser)
+	add(s.Clearnet, "CLEARNET_USER")
+	add(s.TunnelUser, "TUNNEL_USER")
 	user, root, tor := r.user("USER_USER"), r.user("ROOT_USER"), r.user("TOR_USER")
 	if r.is("ALLOW_GATEWAY_USER_USER", "1") {
 		if user == nil {
 			c.Notes = append([]string{"INFO: USER_USER is empty. Not adding USER_USER to NO_NAT_USERS."}, c.Notes...)
 		}
-		add(user)
+		add(user, "ALLOW_GATEWAY_USER_USER")
 	}
 	if r.is("ALLOW_GATEWAY_ROOT_USER", "1") {
-		add(root)
+		add(root, "ALLOW_GATEWAY_ROOT_USER")
 	}
 	if !s.Tunnel { // with a VPN Tor itself must use that
-		add(tor)
+		add(tor, "TOR_USER")
 	}
 	return exempt
 }

@@ -12,6 +12,7 @@ import (
 func (r *rules) gatewayOutput() {
 	s, g := r.s, r.s.Gateway
 	if s.Tunnel {
+		r.noWayRoundTor()
 		r.add(output, nft.Accept{}, nft.OIfName{Interface: s.TunnelInterface})
 	}
 	r.gatewayOwnRedirects()
@@ -32,6 +33,33 @@ func (r *rules) gatewayOutput() {
 		r.gatewayTimesyncUsers()
 	}
 	r.add(output, nft.Reject{})
+}
+
+// noWayRoundTor rejects, before time is right, what would go through the VPN
+// in the clear though it is meant to go through Tor: the account of the updates
+// cache, and where the Gateway's own traffic is torified, that. None of it is
+// redirected yet.
+func (r *rules) noWayRoundTor() {
+	s, g := r.s, r.s.Gateway
+	if !s.Timesync {
+		return
+	}
+	through := nft.OIfName{Interface: s.TunnelInterface}
+	if g.VMUpdates != nil {
+		r.add(output, nft.Reject{}, through, nft.SKUID{User: *g.VMUpdates})
+	}
+	if !g.OwnDNS && !g.OwnTCP {
+		return
+	}
+	for _, u := range g.Exempt {
+		r.add(output, nft.Accept{}, through, nft.SKUID{User: u})
+	}
+	if g.OwnDNS {
+		r.add(output, nft.Reject{}, through, udp(nft.Port(53)))
+	}
+	if g.OwnTCP {
+		r.add(output, nft.Reject{}, through, newConnection())
+	}
 }
 
 // gatewayOwnRedirects sends the Gateway's own traffic through Tor, where that

@@ -27,9 +27,11 @@ const (
 // Files of the role programs.
 const (
 	stateDir        = "/var/lib/whonix-firewall"
-	lockFile        = stateDir + "/lock"         // held during a run (D16)
-	scriptFile      = stateDir + "/firewall.nft" // generated last, also by a dry run
-	loadedFile      = stateDir + "/loaded.nft"   // loaded last (D37)
+	lockFile        = stateDir + "/lock"               // held during a run (D16)
+	scriptFile      = stateDir + "/firewall.nft"       // generated last, also by a dry run
+	loadedFile      = stateDir + "/loaded.nft"         // loaded last (D37)
+	provedFile      = stateDir + "/proved"             // what was proved last
+	generationFile  = statusDir + "/generation.status" // the kernel's ruleset after the last load
 	statusDir       = "/run/whonix_firewall"
 	firstRunFile    = statusDir + "/first_run_current_boot.status"
 	laterRunFile    = statusDir + "/consecutive_run.status"
@@ -39,13 +41,16 @@ const (
 
 // program is a role program with its ways to the system.
 type program struct {
-	root      fsx.Root
-	nft       nft.Runner
-	flush     func() error // forgets all tracked connections
-	addresses func() (map[string][]netip.Addr, error)
-	account   func(name string) (uint32, bool)
-	qubesDB   func(key string) (string, bool)
-	euid      int
+	root  fsx.Root
+	nft   nft.Runner
+	list  func(context.Context) ([]byte, error) // the kernel's ruleset
+	flush func() error                          // forgets all tracked connections
+
+	generation func() (nft.Generation, error) // of the kernel's ruleset
+	addresses  func() (map[string][]netip.Addr, error)
+	account    func(name string) (uint32, bool)
+	qubesDB    func(key string) (string, bool)
+	euid       int
 }
 
 // Run is the program behind the names whonix_firewall and
@@ -56,13 +61,16 @@ func Run(ctx context.Context, env cli.Env) error {
 
 func newProgram(root fsx.Root) *program {
 	return &program{
-		root:      root,
-		nft:       nft.NewExec(root),
-		flush:     nft.FlushConntrack,
-		addresses: hostAddresses,
-		account:   confd.Accounts(root),
-		qubesDB:   confd.QubesDB(root),
-		euid:      os.Geteuid(),
+		root:  root,
+		nft:   nft.NewExec(root),
+		list:  nft.NewExec(root).List,
+		flush: nft.FlushConntrack,
+
+		generation: nft.CurrentGeneration,
+		addresses:  hostAddresses,
+		account:    confd.Accounts(root),
+		qubesDB:    confd.QubesDB(root),
+		euid:       os.Geteuid(),
 	}
 }
 
@@ -83,12 +91,14 @@ func (p *program) run(ctx context.Context, env cli.Env) error {
 		return nil
 	}
 	log := &logger{name: env.Name(), out: env.Stdout, err: env.Stderr, now: env.Now}
-	if opts.output == standardOutput {
+	if opts.output == standardOutput || opts.looks() {
 		log.out = env.Stderr
 	}
 	r := &run{program: p, env: env, role: role, opts: opts, log: log}
 	if err := r.do(ctx); err != nil {
-		r.report(err)
+		if !errors.Is(err, errNotProved) { // which was printed
+			r.report(err)
+		}
 		return &cli.Exit{Code: cli.CodeFailed}
 	}
 	return nil
@@ -132,10 +142,15 @@ type run struct {
 	role whonix.Role
 	opts options
 	log  *logger
+
+	vars  Variables // once they were read
+	known *Facts
 }
 
 // records reports whether this run owns the files below stateDir.
-func (r *run) records() bool { return !r.opts.checkConfig && r.opts.output == "" }
+func (r *run) records() bool {
+	return !r.opts.checkConfig && r.opts.output == "" && !r.opts.looks()
+}
 
 func (r *run) do(ctx context.Context) error {
 	const notLoaded = "OK: Firewall will not be loaded because dry-run is set"
@@ -149,6 +164,9 @@ func (r *run) do(ctx context.Context) error {
 			return err
 		}
 		defer unlock()
+	}
+	if r.opts.looks() {
+		return r.look(ctx)
 	}
 	if !r.opts.dryRun && !r.opts.checkConfig {
 		return r.loadRuleset(ctx)
@@ -171,31 +189,6 @@ func (r *run) do(ctx context.Context) error {
 		}
 	}
 	r.log.say(notLoaded)
-	return nil
-}
-
-// loadRuleset computes the ruleset and loads it. nft is started first: it gets
-// ready meanwhile.
-func (r *run) loadRuleset(ctx context.Context) error {
-	tx, err := r.nft.Start(ctx)
-	if err != nil {
-		return err
-	}
-	cfg, script, err := r.compute(ctx)
-	if err == nil {
-		err = r.root.WriteAtomic(scriptFile, script, 0o644)
-	}
-	if err != nil {
-		tx.Abandon()
-		return err
-	}
-	if err := tx.Commit(script); err != nil {
-		return err
-	}
-	if err := r.record(script, cfg.Settings.Timesync); err != nil {
-		return err
-	}
-	r.log.say("OK: Whonix firewall loaded.")
 	return nil
 }
 
@@ -239,6 +232,7 @@ func (r *run) configure(ctx context.Context) (*Configuration, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.vars, r.known = vars, facts
 	for _, name := range cfg.Missing {
 		fmt.Fprintf(r.env.Stderr, "id: '%s': no such user\n", name)
 	}

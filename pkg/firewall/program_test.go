@@ -60,6 +60,8 @@ func newRig(t testing.TB, markers ...string) *rig {
 		addresses: func() (map[string][]netip.Addr, error) { return nil, nil },
 		account:   confd.Accounts(root),
 		qubesDB:   func(string) (string, bool) { return "", false },
+
+		generation: func() (nft.Generation, error) { return nft.Generation{}, errors.New("no kernel") },
 	}
 	for _, m := range append(markers, ipv6Dir+"/conf") {
 		g.put(t, m, "")

@@ -77,7 +77,8 @@ type Gateway struct {
 	Destinations     []nft.Net // WORKSTATION_DEST_SOCKSIFIED, then _IPV6
 	NonTor           []nft.Net // NON_TOR_GATEWAY, then _IP6
 	Exempt           []nft.User
-	OwnTCP, OwnDNS   bool // GATEWAY_TRANSPARENT_TCP, _DNS
+	ExemptBy         []string // the option behind each
+	OwnTCP, OwnDNS   bool     // GATEWAY_TRANSPARENT_TCP, _DNS
 	RejectLANDNS     bool
 	VMUpdates        *nft.User // Qubes: account of the updates cache
 	// OwnAddresses are the addresses that existing internal interfaces have.

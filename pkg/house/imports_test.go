@@ -17,6 +17,7 @@ import (
 const (
 	foundation = iota
 	middle
+	proof // reasons about what the middle says
 	domain
 	tests // only from tests, from other test packages, and from whonix-lab
 )
@@ -25,8 +26,9 @@ const (
 func layers() map[string]int {
 	return map[string]int{
 		"cli": foundation, "fsx": foundation, "sd": foundation, "execx": foundation, "whonix": foundation, "elfx": foundation, "checksum": foundation,
-		"confd": middle, "nft": middle, "session": middle, "seccomp": middle, "relay": middle, "socks5": middle, "torrc": middle, "torctl": middle, "clock": middle,
-		"firewall": domain, "oniongrater": domain, "uwt": domain, "bindp": domain, "isolate": domain, "stackedtor": domain, "sdwdate": domain, "gateway": domain, "leaktest": domain, "qubes": domain, "onionauth": domain, "harden": domain, "basesys": domain,
+		"confd": middle, "nft": middle, "session": middle, "seccomp": middle, "relay": middle, "socks5": middle, "torrc": middle, "torctl": middle, "clock": middle, "fdd": middle,
+		"leakproof": proof,
+		"firewall":  domain, "oniongrater": domain, "uwt": domain, "bindp": domain, "isolate": domain, "stackedtor": domain, "sdwdate": domain, "gateway": domain, "leaktest": domain, "qubes": domain, "onionauth": domain, "harden": domain, "basesys": domain,
 		"netlab": tests, "torctl/tortest": tests, "clock/clocktest": tests, "tornet": tests, "lab": tests, "house": tests, "e2e": tests,
 	}
 }

@@ -48,6 +48,7 @@ func groups(opts Options) []group {
 	}, attacker, []group{
 		{"Honest programs in the Workstation, after the attack", endAttack, []attempt{throughTor(netlab.ServerIP), throughTor(netlab.ServerIP6)}},
 		{"Accounts on the Gateway", nil, gatewayAccounts()},
+		{"All packets there can be: what the proof says, and each leak it claims", nil, proved()},
 		{"Before the clock is right (timesync-fail-closed)", reloadWorkstation, timesync()},
 		{"An attacker with root in the Workstation, before the clock is right", dropWorkstationFirewall, []attempt{randomFrames()}},
 		{"Firewalls that fail to load", endAttack, failures()},

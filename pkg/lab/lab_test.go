@@ -228,6 +228,33 @@ func TestFindsLeaks(t *testing.T) {
 	}
 }
 
+// TestWitnessesAreSeen: a leak that the proof claims is a packet that is seen.
+func TestWitnessesAreSeen(t *testing.T) {
+	for _, c := range []struct {
+		property, seen string
+		gateway        []string
+	}{
+		{"P1", "captured on the Internet side: IPv4 TCP 10.152.152.11:", []string{"filter forward counter reject => filter forward counter accept", "filter localonly iifname", "redirect to :9040"}},
+		{"P2", "taken in by the Gateway", []string{"filter input counter drop => filter input counter accept"}},
+		{"P3", "captured on the Internet side: IPv4 TCP 10.0.2.15:", []string{"filter output counter reject => filter output counter accept"}},
+		{"P9", "captured on the Internet side: IPv4 TCP ", []string{"fib saddr . iif oif missing", "ct direction reply counter drop"}},
+		{"P10", "taken in by the Gateway", []string{"filter input counter drop => filter input counter accept"}},
+	} {
+		t.Run(c.property, func(t *testing.T) {
+			opts := testOptions()
+			opts.Gateway = weakened(t, "gateway-full", c.gateway...)
+			l := start(t, opts)
+			seen, ok := proved()[0].try(testContext(t), l)
+			claimed := slices.ContainsFunc(strings.Split(seen, "; "), func(one string) bool {
+				return strings.HasPrefix(one, c.property+": ") && strings.Contains(one, c.seen)
+			})
+			if ok || !claimed {
+				t.Errorf("passed %v, saw %q, want %s with %q", ok, seen, c.property, c.seen)
+			}
+		})
+	}
+}
+
 // start builds a network with both firewalls loaded.
 func start(t *testing.T, opts Options) *Lab {
 	t.Helper()

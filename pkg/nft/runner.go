@@ -3,6 +3,7 @@
 package nft
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -129,6 +130,28 @@ func (r *run) close() {
 	r.script.Close()
 	r.cancel()
 	r.said.Close()
+}
+
+// listMax bounds what the kernel's ruleset may be as text.
+const listMax = 64 << 20
+
+// List is the kernel's ruleset as text, all of it, without counters.
+func (e *Exec) List(ctx context.Context) ([]byte, error) {
+	path, err := execx.Find(e.root, "nft")
+	if err != nil {
+		return nil, ErrNoNft
+	}
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	var out, said bytes.Buffer
+	err = execx.Cmd{Path: path, Args: []string{"--stateless", "list", "ruleset"}, Stdout: &out, Stderr: &said}.Run(ctx)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("nft does not list the kernel's ruleset: %s: %w", complaint(said.String()), err)
+	case out.Len() > listMax:
+		return nil, fmt.Errorf("the kernel's ruleset has more than %d bytes", listMax)
+	}
+	return out.Bytes(), nil
 }
 
 // complaint is the first error line of nft's output, without the source that
