@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
+	"whonix-networking/pkg/checksum"
 	"whonix-networking/pkg/fdd"
 	"whonix-networking/pkg/fsx"
 	"whonix-networking/pkg/netlab"
@@ -173,10 +174,7 @@ func segment(src, dst netip.Addr, p *probe) []byte {
 	b := netlab.TCP(netip.AddrPortFrom(src, uint16(p.pkt[fdd.SrcPort].Lo)), netip.AddrPortFrom(dst, uint16(p.pkt[fdd.DstPort].Lo)), uint8(p.pkt[fdd.Flags].Lo))
 	b[16], b[17] = 0, 0
 	b = append(b, p.tag...)
-	pseudo := append(append([]byte{}, src.AsSlice()...), dst.AsSlice()...)
-	pseudo = append(pseudo, 0, fdd.TCP)
-	pseudo = binary.BigEndian.AppendUint16(pseudo, uint16(len(b)))
-	binary.BigEndian.PutUint16(b[16:], netlab.Checksum(append(pseudo, b...)))
+	binary.BigEndian.PutUint16(b[16:], checksum.Transport(src, dst, fdd.TCP, b))
 	return b
 }
 
