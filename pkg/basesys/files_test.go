@@ -64,7 +64,7 @@ func shipped(t *testing.T, packages ...string) string {
 	t.Helper()
 	root := t.TempDir()
 	for _, pkg := range packages {
-		for line := range strings.Lines(get(t, top+"/scripts/packages/"+pkg+".files")) {
+		for line := range strings.Lines(get(t, top+"/scripts/packages/"+pkg+"/files")) {
 			f := strings.Fields(line)
 			switch {
 			case len(f) >= 3 && f[0] == "file":

@@ -209,7 +209,7 @@ func TestModprobe(t *testing.T) {
 // TestClassesAllInstalled: each class in the configuration has its program.
 func TestClassesAllInstalled(t *testing.T) {
 	t.Parallel()
-	list := get(t, top+"/scripts/packages/security-misc.files")
+	list := get(t, top+"/scripts/packages/security-misc/files")
 	for class := range disabledClasses() {
 		if !strings.Contains(list, " /usr/bin/disabled-"+class+"-by-security-misc\n") {
 			t.Errorf("there is no program for %s", class)

@@ -126,7 +126,7 @@ func TestAcceptance25_Sources(t *testing.T) {
 // should.
 func TestUnits(t *testing.T) {
 	t.Parallel()
-	root := shipped(t, append(packages(), "helper-scripts")...)
+	root := shipped(t, append(packages(), "whonix-networking-helpers")...)
 	const units = "/usr/lib/systemd/system/"
 	for _, target := range []string{"sysinit", "basic", "shutdown", "multi-user", "timers", "local-fs", "time-set", "time-sync"} {
 		put(t, root+units+target+".target", "[Unit]\nDescription=x\n", 0o644)

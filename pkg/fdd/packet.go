@@ -20,6 +20,7 @@ const (
 	Flags                   // of TCP
 	Type                    // of ICMP or ICMPv6
 	Code                    // likewise
+	Length                  // of UDP, in bytes, header included
 	SrcPort                 // of TCP, UDP and their like
 	DstPort                 // likewise
 	Return                  // 1: its source is routed back by the interface it came in by
@@ -33,7 +34,7 @@ const (
 // String names a field as nft(8) does where it can.
 func (f Field) String() string {
 	return [...]string{"oifname", "iifname", "family", "protocol", "fragment", "extension headers", "ct state", "ct direction",
-		"skuid", "tcp flags", "icmp type", "icmp code", "sport", "dport", "route back", "route", "translated", "saddr", "daddr"}[f]
+		"skuid", "tcp flags", "icmp type", "icmp code", "udp length", "sport", "dport", "route back", "route", "translated", "saddr", "daddr"}[f]
 }
 
 // Values of Family.
@@ -113,6 +114,8 @@ func (s *Space) Valid() Set {
 	v = s.And(v, s.Or(s.And(withPorts, in(SrcPort, 0, 65535), in(DstPort, 0, 65535)), s.And(s.Not(withPorts), zero(SrcPort), zero(DstPort))))
 	isTCP := s.And(whole, in(Proto, TCP, TCP))
 	v = s.And(v, s.Or(s.And(isTCP, in(Flags, 0, 255)), s.And(s.Not(isTCP), zero(Flags))))
+	isUDP := s.And(whole, in(Proto, UDP, UDP))
+	v = s.And(v, s.Or(s.And(isUDP, in(Length, 0, 65535)), s.And(s.Not(isUDP), zero(Length))))
 	isICMP := s.And(whole, s.Or(s.And(s.Range(Family, IPv4, IPv4), in(Proto, ICMP, ICMP)), s.And(s.Range(Family, IPv6, IPv6), in(Proto, ICMPv6, ICMPv6))))
 	v = s.And(v, s.Or(s.And(isICMP, in(Type, 0, 255), in(Code, 0, 255)), s.And(s.Not(isICMP), zero(Type), zero(Code))))
 	s.valid = v

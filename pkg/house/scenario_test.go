@@ -24,7 +24,7 @@ func TestEveryProfileIsEnforcedSomewhere(t *testing.T) {
 		t.Fatal("the scenario installs nothing")
 	}
 	installed := strings.Fields(string(found[1]))
-	lists, err := filepath.Glob(top + "scripts/packages/*.files")
+	lists, err := filepath.Glob(top + "scripts/packages/*/files")
 	if err != nil || len(lists) == 0 {
 		t.Fatal(lists, err)
 	}
@@ -38,7 +38,7 @@ func TestEveryProfileIsEnforcedSomewhere(t *testing.T) {
 			continue
 		}
 		profiles++
-		if name := strings.TrimSuffix(filepath.Base(list), ".files"); !slices.Contains(installed, name) {
+		if name := filepath.Base(filepath.Dir(list)); !slices.Contains(installed, name) {
 			t.Errorf("no scenario of scripts/vmtest tries the profiles of %s", name)
 		}
 	}

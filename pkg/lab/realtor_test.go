@@ -21,7 +21,7 @@ import (
 func installedTree(t *testing.T) string {
 	t.Helper()
 	const top = "../../"
-	list, err := os.ReadFile(top + "scripts/packages/anon-gw-anonymizer-config.files")
+	list, err := os.ReadFile(top + "scripts/packages/anon-gw-anonymizer-config/files")
 	if err != nil {
 		t.Fatal(err)
 	}

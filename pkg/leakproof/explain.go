@@ -70,6 +70,9 @@ func (p *prover) parse(text string) (fdd.Packet, error) {
 	if r.at[fdd.Proto].Lo == fdd.TCP && r.at[fdd.Fragment].Lo == 0 {
 		r.at[fdd.Flags] = fdd.N(2)
 	}
+	if r.at[fdd.Proto].Lo == fdd.UDP && r.at[fdd.Fragment].Lo == 0 {
+		r.at[fdd.Length] = fdd.N(usualLength)
+	}
 	if err := r.ends(r.words[1], r.words[3]); err != nil {
 		return r.at, err
 	}
@@ -139,6 +142,10 @@ func (r *packetReader) option() error {
 	case "type", "code":
 		n, err := strconv.ParseUint(value(), 10, 8)
 		r.at[map[string]fdd.Field{"type": fdd.Type, "code": fdd.Code}[word]] = fdd.N(n)
+		return err
+	case "length":
+		n, err := strconv.ParseUint(value(), 10, 16)
+		r.at[fdd.Length] = fdd.N(n)
 		return err
 	case "reply":
 		r.at[fdd.Direction] = fdd.N(fdd.Reply)

@@ -148,6 +148,7 @@ func (p *probe) build(inner []byte) {
 	var body []byte
 	switch p.pkt[fdd.Proto].Lo {
 	case fdd.UDP:
+		p.pkt[fdd.Length] = fdd.N(uint64(8 + len(p.tag)))
 		body = netlab.UDP(netip.AddrPortFrom(src, uint16(p.pkt[fdd.SrcPort].Lo)), netip.AddrPortFrom(dst, uint16(p.pkt[fdd.DstPort].Lo)), p.tag)
 	case fdd.TCP:
 		body = segment(src, dst, p)

@@ -113,6 +113,8 @@ func (m *matcher) field(key string) (within fdd.Set, f fdd.Field, number numbere
 		return m.And(v6, proto(fdd.ICMPv6)), fdd.Type, named(icmpv6Types())
 	case "icmpv6 code":
 		return m.And(v6, proto(fdd.ICMPv6)), fdd.Code, named(nil)
+	case "udp length":
+		return proto(fdd.UDP), fdd.Length, named(nil)
 	case "fib daddr type":
 		return fdd.All, fdd.Route, named(routes())
 	}

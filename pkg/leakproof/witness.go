@@ -118,6 +118,9 @@ func flagWords(f uint64) string {
 	return strings.Join(out, "|")
 }
 
+// usualLength is that of a datagram of which nothing is said.
+const usualLength = 64
+
 func hasPorts(p fdd.Packet) bool {
 	return p[fdd.Fragment].Lo == 0 && slices.Contains([]uint64{fdd.TCP, fdd.UDP, fdd.DCCP, fdd.SCTP, fdd.UDPLite}, p[fdd.Proto].Lo)
 }
@@ -148,6 +151,9 @@ func words(p fdd.Packet) string {
 	}
 	if hasPorts(p) && p[fdd.Proto].Lo == fdd.TCP {
 		b.WriteString(" flags " + flagWords(p[fdd.Flags].Lo))
+	}
+	if n := p[fdd.Length].Lo; hasPorts(p) && p[fdd.Proto].Lo == fdd.UDP && n != usualLength {
+		fmt.Fprintf(&b, " length %d", n)
 	}
 	if p[fdd.Extensions].Lo == 1 {
 		b.WriteString(" with extension headers")

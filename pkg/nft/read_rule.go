@@ -4,6 +4,7 @@ package nft
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -235,7 +236,14 @@ func (r *ruleReader) operands(c Cond) (Cond, bool) {
 		return c, c.Mask != nil
 	case r.accept("=="):
 		c.Exact = true
-	case r.accept("<", ">", "<=", ">="):
+	case r.accept("<"):
+		if n, err := strconv.ParseUint(r.peek(), 10, 32); err == nil && n > 0 {
+			r.next()
+			c.Values = []string{"0-" + strconv.FormatUint(n-1, 10)}
+			return c, true
+		}
+		c.Unknown = "a comparison of size"
+	case r.accept(">", "<=", ">="):
 		c.Unknown = "a comparison of size"
 	}
 	if r.peek() == "{" {

@@ -171,34 +171,34 @@ func TestSetDateTime(t *testing.T) {
 // TestPackageFacts: what is displaced is there to take its place, and what can
 // trigger the package is what a package has (defect 44).
 func TestPackageFacts(t *testing.T) {
-	lists, err := filepath.Glob(top + "/scripts/packages/*.files")
+	lists, err := filepath.Glob(top + "/scripts/packages/*/files")
 	if err != nil {
 		t.Fatal(err)
 	}
 	installed := map[string]bool{"/usr/share/anon-apps-config/kioslaverc": true, "/etc/resolv.conf.anondist": true} // of packages of others
 	for _, list := range lists {
-		for line := range strings.Lines(shipped(t, "scripts/packages/"+filepath.Base(list))) {
+		for line := range strings.Lines(shipped(t, strings.TrimPrefix(list, top+"/"))) {
 			if f := strings.Fields(line); len(f) > 2 && f[0] != "#" {
 				installed[f[2]] = true
 			}
 		}
 	}
-	heading, found := "", map[string]int{}
-	for line := range strings.Lines(shipped(t, "scripts/packages/qubes-whonix.files")) {
-		name, ok := strings.CutPrefix(line, "#\t")
-		if !ok {
-			heading, _, _ = strings.Cut(strings.Trim(line, "# \n"), ",")
-			continue
-		}
-		name = strings.TrimSpace(name)
-		switch found[heading]++; {
-		case heading == "Displaced" && !installed[name+".anondist"]:
-			t.Errorf("%s is displaced by nothing", name)
-		case heading == "Triggers" && !installed[name]:
-			t.Errorf("no package could trigger %s", name)
+	dir := "scripts/packages/qubes-whonix/"
+	for _, name := range strings.Fields(shipped(t, dir+"displace")) {
+		if !installed[name] {
+			t.Errorf("%s takes the place of something, and is not there", name)
 		}
 	}
-	if found["Displaced"] != 7 || found["Triggers"] != 5 || len(found) != 2 {
-		t.Errorf("%v", found)
+	triggers := strings.Fields(strings.ReplaceAll(shipped(t, dir+"triggers"), "interest-noawait", ""))
+	for _, name := range triggers {
+		if !installed[name] {
+			t.Errorf("no package could trigger %s", name)
+		}
+		if !strings.Contains(shipped(t, dir+"postinst"), name) {
+			t.Errorf("postinst does not know the trigger %s", name)
+		}
+	}
+	if len(triggers) == 0 {
+		t.Error("there are no triggers")
 	}
 }

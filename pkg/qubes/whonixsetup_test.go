@@ -81,7 +81,7 @@ func TestMessages(t *testing.T) {
 	if out, err := exec.Command("desktop-file-validate", top+"/"+entry).CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("%v %s", err, out)
 	}
-	if !strings.Contains(shipped(t, entry), "\nExec=/usr/lib/qubes-whonix/qubes-whonixsetup\n") || !strings.Contains(shipped(t, "scripts/packages/qubes-whonix.files"), "\nprogram qubes-whonixsetup /usr/lib/qubes-whonix/qubes-whonixsetup\n") {
+	if !strings.Contains(shipped(t, entry), "\nExec=/usr/lib/qubes-whonix/qubes-whonixsetup\n") || !strings.Contains(shipped(t, "scripts/packages/qubes-whonix/files"), "\nprogram qubes-whonixsetup /usr/lib/qubes-whonix/qubes-whonixsetup\n") {
 		t.Error("the entry starts something else than is installed")
 	}
 }
