@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -25,13 +26,17 @@ const humanTime = "2006-01-02 15:04:05"
 func human(unixtime int64) string { return time.Unix(unixtime, 0).UTC().Format(humanTime) }
 
 // logger writes lines in the original's form. Everything passes the sanitiser.
+// What goes on in the background logs too.
 type logger struct {
+	mu  sync.Mutex
 	out io.Writer // of the log
 	raw io.Writer // of the report on servers
 	now func() time.Time
 }
 
 func (l *logger) line(lv level, text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	fmt.Fprintf(l.out, "%s - sdwdate - %s - %s\n", l.now().UTC().Format(humanTime), lv, sanitise(text))
 }
 
@@ -43,6 +48,8 @@ func (l *logger) errorf(format string, args ...any) { l.line(levelError, fmt.Spr
 
 // report writes a line about a server, bare.
 func (l *logger) report(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	fmt.Fprintf(l.raw, "%s\n", sanitise(fmt.Sprintf(format, args...)))
 }
 
