@@ -137,7 +137,7 @@ func lintAuthDir(root fsx.Root, config *torrc.Config) []finding {
 		return nil
 	}
 	line := all[len(all)-1]
-	uid, err := number(root, "/etc/passwd", torAccount)
+	uid, err := root.Number("/etc/passwd", torAccount)
 	if err != nil {
 		return nil // no such account: nothing to compare with
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -126,11 +125,11 @@ func (r *repairer) prepareAuthDir() error {
 	if !filepath.IsAbs(r.authDir) || filepath.Clean(r.authDir) != r.authDir {
 		return errors.New("is no absolute path")
 	}
-	uid, err := number(r.root, "/etc/passwd", r.user)
+	uid, err := r.root.Number("/etc/passwd", r.user)
 	if err != nil {
 		return err
 	}
-	gid, err := number(r.root, "/etc/group", r.group)
+	gid, err := r.root.Number("/etc/group", r.group)
 	if err != nil {
 		return err
 	}
@@ -183,22 +182,6 @@ func own(dir, uid, gid int, isNew bool) error {
 		return unix.Fchmod(dir, mode)
 	}
 	return nil
-}
-
-// number looks up an account or a group.
-func number(root fsx.Root, file, name string) (int, error) {
-	const sizeMax = 16 << 20
-	data, err := root.ReadFile(file, sizeMax)
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(data)) {
-		const least = 3
-		if f := strings.Split(strings.TrimSpace(line), ":"); len(f) >= least && f[0] == name {
-			return strconv.Atoi(f[2])
-		}
-	}
-	return 0, fmt.Errorf("%s has no %q", file, name)
 }
 
 // include makes sure that Tor reads the Gateway's configuration, once.

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -136,24 +135,9 @@ func (f *folder) remove(name string) { _ = unix.Unlinkat(f.fd, name, 0) }
 
 // find looks the account up.
 func (a *account) find(root fsx.Root) (err error) {
-	if a.uid, err = number(root, "/etc/passwd", a.user); err != nil {
+	if a.uid, err = root.Number("/etc/passwd", a.user); err != nil {
 		return err
 	}
-	a.gid, err = number(root, "/etc/group", a.group)
+	a.gid, err = root.Number("/etc/group", a.group)
 	return err
-}
-
-func number(root fsx.Root, file, name string) (int, error) {
-	const sizeMax = 16 << 20
-	data, err := root.ReadFile(file, sizeMax)
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(data)) {
-		const least = 3
-		if f := strings.Split(strings.TrimSpace(line), ":"); len(f) >= least && f[0] == name {
-			return strconv.Atoi(f[2])
-		}
-	}
-	return 0, fmt.Errorf("%s has no %q", file, name)
 }
