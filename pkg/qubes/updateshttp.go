@@ -41,7 +41,7 @@ const (
 // proxy is a proxy for the requests of one connection. A caller that has ended
 // its direction still wants the answer: a request ends with the service and not
 // with its caller's direction.
-func (s *updatesService) proxy(ctx context.Context, conn relay.Conn) error {
+func (s *updatesService) proxy(ctx context.Context, conn relay.Stream) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	transport := &http.Transport{
@@ -162,7 +162,7 @@ func (s *updatesService) tunnel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer context.AfterFunc(r.Context(), func() { there.Close() })()
-	if _, err := (relay.Relay{Linger: lingerTime}).Copy(conn.(relay.Conn), torStream{tcp}); err != nil {
+	if _, err := (relay.Relay{Linger: lingerTime}).Copy(conn.(relay.Stream), torStream{tcp}); err != nil {
 		s.env.Warnf("%s: %s: %v", s.caller, shown(r.Host), err)
 	}
 }
@@ -225,7 +225,7 @@ func page(title, text string) string {
 // oneListener gives one connection, and ends with it.
 type oneListener struct {
 	mu     sync.Mutex
-	conn   relay.Conn
+	conn   relay.Stream
 	once   sync.Once
 	closed chan struct{}
 }
@@ -254,12 +254,12 @@ func (l *oneListener) Addr() net.Addr { return &net.UnixAddr{Name: "standard inp
 
 // watchedConn tells its listener of its end.
 type watchedConn struct {
-	relay.Conn
+	relay.Stream
 	of *oneListener
 }
 
 // Close closes both.
 func (c *watchedConn) Close() error {
 	defer c.of.Close()
-	return c.Conn.Close()
+	return c.Stream.Close()
 }

@@ -117,7 +117,7 @@ func isMachineName(name string) bool {
 }
 
 // serve serves the connection until it ends, and closes it.
-func (s *updatesService) serve(ctx context.Context, conn relay.Conn, relayed bool) error {
+func (s *updatesService) serve(ctx context.Context, conn relay.Stream, relayed bool) error {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	work := s.proxy
@@ -135,7 +135,7 @@ func (s *updatesService) serve(ctx context.Context, conn relay.Conn, relayed boo
 // relayTo joins the connection with another proxy, which is behind Tor by its
 // own configuration and by the firewall. Each side's end is passed on, and both
 // must come (defect 42).
-func (s *updatesService) relayTo(ctx context.Context, conn relay.Conn) error {
+func (s *updatesService) relayTo(ctx context.Context, conn relay.Stream) error {
 	if err := s.connected(ctx, s.relayPatience); err != nil {
 		s.env.Warnf("%v", err) // that proxy tells its clients
 	}
@@ -146,6 +146,6 @@ func (s *updatesService) relayTo(ctx context.Context, conn relay.Conn) error {
 		return cli.WithHint(fmt.Errorf("the updates proxy: %w", err), "see whether it runs: systemctl status qubes-updates-proxy qubes-updates-cache")
 	}
 	defer context.AfterFunc(ctx, func() { there.Close() })()
-	_, err = relay.Relay{}.Copy(conn, there.(relay.Conn)) // TCP's are
+	_, err = relay.Relay{}.Copy(conn, there.(relay.Stream)) // TCP's are
 	return err
 }

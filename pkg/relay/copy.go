@@ -14,11 +14,11 @@ import (
 // Copy relays between a and b as an Engine does, by Go's own means: for a
 // program with one connection, whose ends need not be sockets. It closes both
 // when both have ended. Idle is not looked at.
-func (r Relay) Copy(a, b Conn) (Moved, error) {
+func (r Relay) Copy(a, b Stream) (Moved, error) {
 	var moved Moved
 	ended := make(chan error, 2)
 	var oneEnded atomic.Bool
-	direction := func(to, from Conn, count *int64) {
+	direction := func(to, from Stream, count *int64) {
 		err := r.copy(to, from, count, &oneEnded)
 		if err == nil && r.Linger > 0 && !oneEnded.Swap(true) {
 			err = to.SetReadDeadline(time.Now().Add(r.Linger)) // the other direction's
@@ -41,7 +41,7 @@ func (r Relay) Copy(a, b Conn) (Moved, error) {
 }
 
 // copy moves bytes until from ends, which it passes on to to.
-func (r Relay) copy(to, from Conn, count *int64, oneEnded *atomic.Bool) error {
+func (r Relay) copy(to, from Stream, count *int64, oneEnded *atomic.Bool) error {
 	const size = 64 << 10
 	buffer := make([]byte, size)
 	for {

@@ -16,12 +16,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Conn is a stream of which one direction can be ended: a *net.TCPConn or a
-// *net.UnixConn.
-type Conn interface {
+// Stream is a connection of which one direction can be ended.
+type Stream interface {
 	net.Conn
-	syscall.Conn
 	CloseWrite() error
+}
+
+// Conn is a stream that is one socket: a *net.TCPConn or a *net.UnixConn.
+type Conn interface {
+	Stream
+	syscall.Conn
 }
 
 // ErrIdle says that nothing was moved for longer than allowed.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,7 +16,7 @@ import (
 // or sockets, as qrexec, inetd and shells give them. It takes both over: whatever
 // else the program writes there is lost, so that it cannot get into the stream,
 // and an end is an end because nobody else holds the pipe.
-func Stdio(in, out *os.File) (Conn, error) {
+func Stdio(in, out *os.File) (Stream, error) {
 	r, err := claim(in, unix.O_RDONLY)
 	if err != nil {
 		return nil, err
@@ -99,19 +98,3 @@ func (s *stdio) SetDeadline(t time.Time) error {
 }
 func (s *stdio) SetReadDeadline(t time.Time) error  { return s.in.SetReadDeadline(t) }
 func (s *stdio) SetWriteDeadline(t time.Time) error { return s.out.SetWriteDeadline(t) }
-
-func (s *stdio) SyscallConn() (syscall.RawConn, error) {
-	in, err := s.in.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	out, err := s.out.SyscallConn()
-	return rawStdio{in, out}, err
-}
-
-// rawStdio waits for what is read from and what is written to.
-type rawStdio struct{ in, out syscall.RawConn }
-
-func (r rawStdio) Control(f func(fd uintptr)) error           { return r.in.Control(f) }
-func (r rawStdio) Read(f func(fd uintptr) (done bool)) error  { return r.in.Read(f) }
-func (r rawStdio) Write(f func(fd uintptr) (done bool)) error { return r.out.Write(f) }
