@@ -43,11 +43,6 @@ func Load(files Files, path string) ([]Line, error) {
 	return (&loader{files: files}).file(path, 0)
 }
 
-// Expand returns the lines with those of included files in their places.
-func Expand(files Files, lines []Line) ([]Line, error) {
-	return (&loader{files: files}).expand(lines, 0)
-}
-
 func (l *loader) file(path string, depth int) ([]Line, error) {
 	data, err := l.files.Read(path)
 	if err != nil {
@@ -65,6 +60,7 @@ func (l *loader) file(path string, depth int) ([]Line, error) {
 	return l.expand(lines, depth)
 }
 
+// expand puts the lines of included files in their places.
 func (l *loader) expand(lines []Line, depth int) ([]Line, error) {
 	var out []Line
 	for _, line := range lines {
