@@ -64,9 +64,9 @@ func TestPresets(t *testing.T) {
 	m := newMachine(t)
 	unitRoot(m)
 	m.mkdir("/usr/lib/systemd/system-preset")
-	data, err := os.ReadFile(top + "/systemd/system-preset/50-security-misc-hardening.preset")
+	data, err := os.ReadFile(top + "/systemd/system-preset/50-security-misc.preset")
 	m.must(err)
-	m.write("/usr/lib/systemd/system-preset/50-security-misc-hardening.preset", string(data))
+	m.write("/usr/lib/systemd/system-preset/50-security-misc.preset", string(data))
 	for _, u := range units() {
 		if out, err := exec.Command("systemctl", "--root="+string(m.root), "preset", u).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v: %s", u, err, out)
